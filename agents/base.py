@@ -1,0 +1,111 @@
+"""What every agent is: prompts in, completions with log-probabilities out, weights updated in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import torch
+
+FinishReason = Literal["stop", "length", "abort"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How to sample. Every field is passed to the engine explicitly: none is read from a checkpoint's defaults.
+
+    Names and meanings are vLLM's (https://docs.vllm.ai, `vllm.SamplingParams`).
+
+    Attributes:
+        n: Completions for each prompt, >= 1.
+        temperature: Divides the logits before the softmax, >= 0; 0 is greedy.
+        top_p: Nucleus mass in (0, 1]; 1 is off.
+        top_k: Keep the k likeliest tokens; 0 is off.
+        max_tokens: Most tokens in a completion, the end token included, >= 1.
+        stop_token_ids: Token ids that end a completion, besides the model's own end tokens.
+        seed: Seed of this call's random numbers; None takes fresh ones.
+
+    Raises:
+        ValueError: For a value out of its range.
+    """
+
+    n: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_tokens: int = 256
+    stop_token_ids: tuple[int, ...] = ()
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, ok, allowed in (
+            ("n", self.n >= 1, ">= 1"),
+            ("temperature", 0 <= self.temperature < float("inf"), ">= 0 and finite"),
+            ("top_p", 0 < self.top_p <= 1, "in (0, 1]"),
+            ("top_k", self.top_k >= 0, ">= 0 (0 is off)"),
+            ("max_tokens", self.max_tokens >= 1, ">= 1"),
+        ):
+            if not ok:
+                raise ValueError(f"SamplingParams: {name}={getattr(self, name)!r}, but it must be {allowed}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One completion, as the engine produced it.
+
+    Attributes:
+        token_ids: [T] the completion's ids; a matched end token is part of them.
+        logprobs: [T] log-probability of each id (nats) under the distribution it was drawn from, that is after
+            temperature, top-k and top-p; at temperature 0 that of temperature 1.
+        text: `token_ids` decoded, special tokens left out.
+        finish_reason: "stop" (an end token), "length" (max_tokens or the context ran out) or "abort".
+        policy_version: Version of the weights that produced it, as given to `update_weights`; 0 before any.
+    """
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    finish_reason: FinishReason
+    policy_version: int
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """The interface between an environment or a trainer and an inference engine."""
+
+    tokenizer: Any
+    end_token_ids: tuple[int, ...]
+    max_model_len: int
+    policy_version: int
+
+    def encode(self, observation: str) -> list[int]:
+        """Returns the prompt's token ids: `observation` as the user's message in the model's chat template."""
+        ...
+
+    def act(self, observation: str) -> str:
+        """Returns one completion's text, for any Gymnasium loop."""
+        ...
+
+    def generate(
+        self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams
+    ) -> list[list[Completion]]:
+        """Samples `params.n` completions for each of N prompts: [N][n], in the prompts' order.
+
+        Raises:
+            ValueError: For an empty prompt, or one that leaves no room for a token in the context.
+        """
+        ...
+
+    def update_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], policy_version: int) -> None:
+        """Replaces the weights (Hugging Face names) and drops every cache made with the old ones.
+
+        Raises:
+            ValueError: For an unknown or missing name or a wrong shape; nothing is changed then.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees the engine. The agent is not used afterwards."""
+        ...

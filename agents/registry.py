@@ -1,0 +1,71 @@
+"""Agents by name: the ones that ship here, the ones a user registers, and those of installed packages."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from importlib.metadata import entry_points
+from typing import Any
+
+from agents.base import Agent
+
+ENTRY_POINT_GROUP = "gsm8k_env.agents"
+
+_SHIPPED = {
+    "transformers": "agents.transformers_agent:TransformersAgent",
+    "scripted": "agents.scripted_agent:ScriptedAgent",
+}
+# The package each shipped agent cannot do without, and the extra that installs it.
+_EXTRAS = {"torch": "train", "transformers": "train"}
+_registered: dict[str, str] = {}
+
+
+def register(name: str, target: str) -> None:
+    """Registers an agent under a name; a later registration of the same name wins.
+
+    Args:
+        name: What `make` and `--engine` are given.
+        target: "package.module:Class", imported only when an agent is made.
+
+    Raises:
+        ValueError: If `target` is not of that form.
+    """
+    module, _, attribute = target.partition(":")
+    if not module or not attribute:
+        raise ValueError(f"Agent {name!r} has the target {target!r}; expected 'package.module:Class'.")
+    _registered[name] = target
+
+
+def registered() -> dict[str, str]:
+    """Returns name -> "package.module:Class" of every agent known here."""
+    installed = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return {**installed, **_SHIPPED, **_registered}
+
+
+def make(name: str, **options: Any) -> Agent:
+    """Makes the agent registered under `name`.
+
+    Args:
+        name: One of `registered()`.
+        **options: Passed to the agent untouched, such as `model` and the engine's own options.
+
+    Raises:
+        ValueError: For an unknown name; the message lists the known ones.
+        ImportError: If the engine is not installed; the message says the command that installs it.
+    """
+    known = registered()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"No agent is called {name!r}.{hint} Known: {', '.join(sorted(known))}.")
+    module, _, attribute = known[name].partition(":")
+    try:
+        agent_class = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        raise ImportError(
+            f"The agent {name!r} needs the package {error.name!r}: pip install 'gsm8k-env[{extra}]'"
+        ) from error
+    return agent_class(**options)

@@ -1,0 +1,110 @@
+"""Text in, text out over token in, token out: what every agent with a Hugging Face tokenizer shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+
+from agents.base import Completion, SamplingParams
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load_tokenizer(folder: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer of a model's folder."""
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+
+
+def end_token_ids(folder: str | Path, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Returns every id that ends a completion: all of the checkpoint's `eos_token_id` and the tokenizer's own."""
+    ids: set[int] = set()
+    if (Path(folder) / "generation_config.json").exists():
+        eos = GenerationConfig.from_pretrained(folder).eos_token_id
+        ids.update([eos] if isinstance(eos, int) else eos or [])
+    if tokenizer.eos_token_id is not None:
+        ids.add(tokenizer.eos_token_id)
+    return tuple(sorted(ids))
+
+
+def encode_chat(tokenizer: PreTrainedTokenizerBase, observation: str) -> list[int]:
+    """Returns the ids of `observation` as the user's message, ready for the assistant's turn.
+
+    A tokenizer without a chat template encodes the plain text. The template writes the BOS token itself where the
+    model wants one, so none is added on top.
+    """
+    if tokenizer.chat_template is None:
+        return list(tokenizer(observation)["input_ids"])
+    messages = [{"role": "user", "content": observation}]
+    return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+
+
+def check_prompts(prompt_token_ids: Sequence[Sequence[int]], max_model_len: int) -> None:
+    """Refuses prompts that no engine can complete.
+
+    Raises:
+        ValueError: For an empty prompt or one that leaves no room for a token in `max_model_len`.
+    """
+    for row, ids in enumerate(prompt_token_ids):
+        if not 0 < len(ids) < max_model_len:
+            raise ValueError(
+                f"Prompt {row} has {len(ids)} tokens; allowed are 1 to {max_model_len - 1}, one less than the "
+                f"context of {max_model_len}. Shorten it or give the engine a longer context."
+            )
+
+
+class TextAgent:
+    """Base of the agents here: the tokenizer, the text path, and the sampling that `act` uses.
+
+    Args:
+        folder: Folder of the model, with its tokenizer.
+        max_model_len: Most tokens of prompt and completion together.
+        sampling: What `act` samples with.
+        trust_remote_code: Whether the tokenizer may run code of its folder.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        max_model_len: int,
+        sampling: SamplingParams | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        self.tokenizer: Any = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+        self.end_token_ids = end_token_ids(folder, self.tokenizer)
+        self.max_model_len = max_model_len
+        self.sampling = sampling or SamplingParams()
+        self.policy_version = 0
+
+    def encode(self, observation: str) -> list[int]:
+        """Returns the prompt's token ids: `observation` as the user's message in the model's chat template."""
+        return encode_chat(self.tokenizer, observation)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Returns the text of `token_ids`, special tokens left out."""
+        return self.tokenizer.decode(token_ids, skip_special_tokens=True)
+
+    def act(self, observation: str) -> str:
+        """Returns one completion's text, sampled with `self.sampling`."""
+        prompt = self.encode(observation)
+        room = self.max_model_len - len(prompt)
+        params = replace(self.sampling, n=1, max_tokens=max(1, min(self.sampling.max_tokens, room)))
+        return self.generate([prompt], params)[0][0].text
+
+    def generate(
+        self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams
+    ) -> list[list[Completion]]:
+        """Samples `params.n` completions for each of N prompts: [N][n], in the prompts' order."""
+        raise NotImplementedError
+
+    def update_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], policy_version: int) -> None:
+        """Replaces the weights and drops every cache made with the old ones."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Frees the engine."""

@@ -1,0 +1,159 @@
+"""Rebuilds the bundled checkpoint from a seed: tokenizer, supervised training, model folder.
+
+    python -m gsm8k_env.prepare --dataset builtin:1-2:60000 --output_dir data/tiny
+    python -m agents.tiny_model.build --data data/tiny/train.parquet --output_dir agents/tiny_model/checkpoint
+
+About five minutes on two CPU cores. Same seed, same versions, same number of threads: same weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from agents.text import encode_chat
+from agents.tiny_model.styles import draw_style, restyle
+
+USER, ASSISTANT, END, PAD = "<|user|>", "<|assistant|>", "<|end|>", "<|pad|>"
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|user|>' if message['role'] == 'user' else '<|assistant|>' }}{{ message['content'] }}<|end|>"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+VOCAB_SIZE = 512
+CONTEXT = 1024
+
+
+def build_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
+    """Trains a byte-level BPE tokenizer that keeps every digit a token of its own."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\d"), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB_SIZE,
+        special_tokens=[PAD, USER, ASSISTANT, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=END,
+        pad_token=PAD,
+        additional_special_tokens=[USER, ASSISTANT],
+        model_max_length=CONTEXT,
+        clean_up_tokenization_spaces=False,
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """Makes the untrained model: 3 layers, 4 heads of 32, tied embeddings."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        head_dim=32,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        dtype="float32",
+    )
+    model = LlamaForCausalLM(config)
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
+    return model
+
+
+def batches(
+    rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerFast, batch_size: int, rng: random.Random
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yields (token_ids [B, T], labels [B, T]) for ever; labels are -100 on prompts and padding."""
+    while True:
+        rng.shuffle(rows)
+        for start in range(0, len(rows) - batch_size + 1, batch_size):
+            pairs = []
+            for row in rows[start : start + batch_size]:
+                prompt = encode_chat(tokenizer, row["prompt"][0]["content"])
+                text = restyle(row["extra_info"]["answer"], draw_style(rng), rng)
+                pairs.append((prompt, [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]))
+            width = max(len(prompt) + len(completion) for prompt, completion in pairs)
+            token_ids = torch.full((batch_size, width), tokenizer.pad_token_id)
+            labels = torch.full((batch_size, width), -100)
+            for i, (prompt, completion) in enumerate(pairs):
+                end = len(prompt) + len(completion)
+                token_ids[i, :end] = torch.tensor(prompt + completion)
+                labels[i, len(prompt) : end] = torch.tensor(completion)
+            yield token_ids, labels
+
+
+def train(
+    model: LlamaForCausalLM, data: Iterator[tuple[torch.Tensor, torch.Tensor]], *, steps: int, lr: float
+) -> None:
+    """Trains with AdamW: 5 % warm-up, then a cosine down to a tenth of `lr`."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=lr, total_steps=steps, pct_start=0.05, div_factor=10, final_div_factor=1
+    )
+    started = time.monotonic()
+    for step in range(1, steps + 1):
+        token_ids, labels = next(data)
+        # Padding stands on the right, where a causal model never looks from a real token: no mask is needed.
+        loss = model(input_ids=token_ids, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if step % 100 == 0 or step == steps:
+            print(f"step {step}/{steps}  loss {loss.item():.3f}  {time.monotonic() - started:.0f} s", flush=True)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(description="Rebuild the bundled checkpoint.")
+    parser.add_argument("--data", type=Path, required=True, help="train.parquet written by gsm8k_env.prepare")
+    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args(argv)
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    rng = random.Random(args.seed)
+    rows = pq.read_table(args.data).to_pylist()
+    tokenizer = build_tokenizer([row["prompt"][0]["content"] + "\n" + row["extra_info"]["answer"] for row in rows])
+    model = build_model(tokenizer)
+    print(f"{len(rows)} problems, {len(tokenizer)} tokens, {model.num_parameters():,} parameters", flush=True)
+    train(model, batches(rows, tokenizer, args.batch_size, rng), steps=args.steps, lr=args.lr)
+    model.save_pretrained(args.output_dir)
+    tokenizer.save_pretrained(args.output_dir)
+    print(f"wrote {args.output_dir}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The transformers agent: any causal language model of the library, sampled in batches on CPU or GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from agents.base import Completion, SamplingParams
+from agents.models import resolve_model
+from agents.text import TextAgent, check_prompts
+from agents.transformers_agent.loading import choose_device, choose_dtype, load_model
+from agents.transformers_agent.sampling import Sampled, sample
+from agents.weights import checked_weights
+
+
+class TransformersAgent(TextAgent):
+    """Samples with `transformers` in this process.
+
+    Args:
+        model: A name `agents.models.resolve_model` knows.
+        device: "auto", "cpu", "cuda", "cuda:1", ...
+        dtype: "auto" (bfloat16 on a GPU that has it, else float32), "float32", "bfloat16" or "float16".
+        max_model_len: Most tokens of prompt and completion; None takes the checkpoint's.
+        max_batch_tokens: Positions held in the cache at once; more work is done in several batches.
+        trust_remote_code: Whether the checkpoint's folder may run code.
+        sampling: What `act` samples with.
+    """
+
+    def __init__(
+        self,
+        model: str = "tiny",
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        max_model_len: int | None = None,
+        max_batch_tokens: int = 131_072,
+        trust_remote_code: bool = False,
+        sampling: SamplingParams | None = None,
+    ) -> None:
+        folder = resolve_model(model)
+        self.device = choose_device(device)
+        self.model = load_model(
+            folder,
+            dtype=choose_dtype(dtype, self.device),
+            device=self.device,
+            trust_remote_code=trust_remote_code,
+        )
+        super().__init__(
+            folder,
+            max_model_len=max_model_len or self.model.config.max_position_embeddings,
+            sampling=sampling,
+            trust_remote_code=trust_remote_code,
+        )
+        self.max_batch_tokens = max_batch_tokens
+
+    def generate(
+        self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams
+    ) -> list[list[Completion]]:
+        """Samples `params.n` completions for each of N prompts: [N][n], in the prompts' order.
+
+        Prompts of like length are sampled together, in as few batches as `max_batch_tokens` allows.
+
+        Raises:
+            ValueError: For an empty prompt, or one that leaves no room for a token in the context.
+        """
+        check_prompts(prompt_token_ids, self.max_model_len)
+        generator = torch.Generator(device=self.device)
+        if params.seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(params.seed)
+        completions: list[list[Completion]] = [[] for _ in prompt_token_ids]
+        for rows, batch_params in self._batches(prompt_token_ids, params):
+            sampled = sample(
+                self.model,
+                [prompt_token_ids[row] for row in rows],
+                batch_params,
+                end_token_ids=self.end_token_ids,
+                generator=generator,
+            )
+            flat = self._completions(sampled)
+            for place, row in enumerate(rows):
+                completions[row] += flat[place * batch_params.n : (place + 1) * batch_params.n]
+        return completions
+
+    def update_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], policy_version: int) -> None:
+        """Copies the weights into the model in place.
+
+        Raises:
+            ValueError: For an unknown or missing name or a wrong shape; nothing is changed then.
+        """
+        parameters = dict(self.model.named_parameters())
+        weights = checked_weights(named_tensors, {name: tuple(p.shape) for name, p in parameters.items()})
+        with torch.no_grad():
+            for name, tensor in weights:
+                parameters[name].copy_(tensor)
+        self.policy_version = policy_version
+
+    def _batches(
+        self, prompts: Sequence[Sequence[int]], params: SamplingParams
+    ) -> Iterator[tuple[list[int], SamplingParams]]:
+        """Yields rows of like length with the parameters to sample them by: room in the context, n in one batch."""
+        order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+        start = 0
+        while start < len(order):
+            end = start + 1
+            while end < len(order) and self._fits(len(prompts[order[end]]), end + 1 - start, params):
+                end += 1
+            rows = order[start:end]
+            longest = len(prompts[rows[-1]])
+            room = min(params.max_tokens, self.max_model_len - longest)
+            remaining = params.n
+            while remaining:
+                n = min(remaining, max(1, self.max_batch_tokens // (len(rows) * (longest + room))))
+                yield rows, replace(params, n=n, max_tokens=room)
+                remaining -= n
+            start = end
+
+    def _fits(self, longest: int, rows: int, params: SamplingParams) -> bool:
+        # A prompt near the context's end would cut short the others of its batch.
+        if longest + params.max_tokens > self.max_model_len:
+            return False
+        return rows * params.n * (longest + params.max_tokens) <= self.max_batch_tokens
+
+    def _completions(self, sampled: Sampled) -> list[Completion]:
+        ids, logprobs = sampled.token_ids.tolist(), sampled.logprobs.tolist()
+        lengths, ended = sampled.lengths.tolist(), sampled.ended.tolist()
+        texts = self.tokenizer.batch_decode(
+            [row[:length] for row, length in zip(ids, lengths, strict=True)], skip_special_tokens=True
+        )
+        return [
+            Completion(
+                token_ids=tuple(ids[row][:length]),
+                logprobs=tuple(logprobs[row][:length]),
+                text=texts[row],
+                finish_reason="stop" if ended[row] else "length",
+                policy_version=self.policy_version,
+            )
+            for row, length in enumerate(lengths)
+        ]

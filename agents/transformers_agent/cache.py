@@ -1,0 +1,80 @@
+"""A key-value cache for batched sampling: written in place, repeated once a prompt, shrunk as rows finish."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, DynamicLayer
+
+
+class SamplingLayer(DynamicLayer):
+    """A layer whose buffer grows by blocks, so that a decoding step copies one position and not the whole past.
+
+    `DynamicLayer.update` concatenates, which copies [B, H, T, D] at every step: over a completion that is quadratic.
+    """
+
+    BLOCK = 64
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Takes type and device of the first keys; the buffers are made by `update`."""
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.length = 0
+        self.keys = key_states.new_empty(*key_states.shape[:2], 0, key_states.shape[3])
+        self.values = value_states.new_empty(*value_states.shape[:2], 0, value_states.shape[3])
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Appends [B, H, S, D] keys and values; returns views of everything so far, [B, H, T, D]."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start, end = self.length, self.length + key_states.shape[-2]
+        if end > self.keys.shape[-2]:
+            self.keys = self._grown(self.keys, end)
+            self.values = self._grown(self.values, end)
+        self.keys[:, :, start:end] = key_states
+        self.values[:, :, start:end] = value_states
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def get_seq_length(self) -> int:
+        """Returns the number of positions held."""
+        return self.length if self.is_initialized else 0
+
+    def repeat(self, repeats: int, reserve: int) -> None:
+        """Repeats every row `repeats` times, with room for `reserve` more positions."""
+        self.keys = self._grown(self.keys[:, :, : self.length].repeat_interleave(repeats, dim=0), self.length + reserve)
+        self.values = self._grown(
+            self.values[:, :, : self.length].repeat_interleave(repeats, dim=0), self.length + reserve
+        )
+
+    def select(self, rows: torch.Tensor, first_position: int) -> None:
+        """Keeps `rows` [R], and drops the positions before `first_position`, which are padding in all of them."""
+        self.keys = self.keys[rows, :, first_position:]
+        self.values = self.values[rows, :, first_position:]
+        self.length -= first_position
+
+    def _grown(self, buffer: torch.Tensor, needed: int) -> torch.Tensor:
+        size = -(-needed // self.BLOCK) * self.BLOCK
+        grown = buffer.new_empty(*buffer.shape[:2], size, buffer.shape[3])
+        grown[:, :, : buffer.shape[-2]] = buffer
+        return grown
+
+
+class SamplingCache(Cache):
+    """A cache of `SamplingLayer`s."""
+
+    def __init__(self) -> None:
+        super().__init__(layer_class_to_replicate=SamplingLayer)
+
+    def repeat(self, repeats: int, reserve: int) -> None:
+        """Repeats every row of every layer."""
+        for layer in self.layers:
+            layer.repeat(repeats, reserve)
+
+    def select(self, rows: torch.Tensor, first_position: int = 0) -> None:
+        """Keeps `rows` of every layer, without the positions before `first_position`."""
+        for layer in self.layers:
+            layer.select(rows, first_position)

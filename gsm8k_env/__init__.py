@@ -1,0 +1,17 @@
+"""GSM8K as a Gymnasium text environment.
+
+Importing this package registers ``GSM8K-v0``, which ``gymnasium.make`` and ``gymnasium.make_vec`` then know::
+
+    import gymnasium as gym, gsm8k_env
+    env = gym.make("GSM8K-v0")
+
+The entry points are strings, so nothing but Gymnasium is loaded before an environment is made.
+"""
+
+from gymnasium.envs.registration import register
+
+register(
+    id="GSM8K-v0",
+    entry_point="gsm8k_env.env:GSM8KEnv",
+    vector_entry_point="gsm8k_env.vector:GSM8KVectorEnv",
+)

@@ -1,0 +1,292 @@
+"""GSM8K as a Gymnasium environment: one word problem, one answer, one reward."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import InvalidAction, ResetNeeded
+
+import gsm8k_env.shared_memory  # noqa: F401  (lets AsyncVectorEnv carry the observations)
+from gsm8k_env.choices import check_choice, did_you_mean
+from gsm8k_env.grading import GRADING_MODES, Grade, grade
+from gsm8k_env.problems import ProblemSet, load_problems
+from gsm8k_env.prompts import DEFAULT_INSTRUCTION, instruction_text, join_prompt
+from gsm8k_env.spaces import MAX_COMPLETION_LENGTH, MAX_PROMPT_LENGTH, UnicodeText
+
+RESET_OPTIONS = ("index",)
+TERMINAL_OBSERVATION = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What the options of ``gym.make`` come to; shared by the single and the vector form.
+
+    Attributes:
+        problems: The problems of the split.
+        instruction: The text after each question; may be empty.
+        grading: The name of the grading mode.
+    """
+
+    problems: ProblemSet
+    instruction: str
+    grading: str
+
+    @classmethod
+    def from_options(cls, *, split: str, dataset: str, grading: str, instruction: str) -> "Task":
+        """Checks the options and loads the problems.
+
+        Raises:
+            ValueError: An option is unknown, the data cannot be loaded, or a prompt would not fit into the space.
+        """
+        check_choice("grading", grading, GRADING_MODES)
+        text = instruction_text(instruction)
+        problems = load_problems(split, dataset)
+        longest = len(join_prompt("x" * problems.longest_question, text))
+        if longest > MAX_PROMPT_LENGTH:
+            raise ValueError(
+                f"The longest question of {problems.dataset} with its instruction has {longest:,} characters, but an "
+                f"observation has at most {MAX_PROMPT_LENGTH:,}: shorten the question or the instruction."
+            )
+        return cls(problems=problems, instruction=text, grading=grading)
+
+    def prompt(self, index: int) -> str:
+        """Returns the user message for the problem at ``index``."""
+        return join_prompt(self.problems.questions[index], self.instruction)
+
+    def grade(self, completion: str, index: int) -> Grade:
+        """Returns the grade of an answer to the problem at ``index``."""
+        return grade(completion, self.problems.ground_truths[index], self.grading)
+
+    def check_index(self, index: object) -> int:
+        """Returns the index as an int.
+
+        Raises:
+            ValueError: It is not an integer from 0 to the number of problems less one.
+        """
+        size = len(self.problems)
+        if isinstance(index, (int, np.integer)) and not isinstance(index, bool) and 0 <= index < size:
+            return int(index)
+        raise ValueError(
+            f"options['index'] must be an integer from 0 to {size - 1}, one of the {size:,} {self.problems.split} "
+            f"problems of {self.problems.dataset}; got {index!r}."
+        )
+
+
+def index_option(options: dict[str, Any] | None) -> Any:
+    """Returns ``options["index"]``, or None where it is not given.
+
+    Raises:
+        ValueError: There is another key.
+    """
+    unknown = [key for key in options or () if key not in RESET_OPTIONS]
+    if unknown:
+        hint = did_you_mean(str(unknown[0]), RESET_OPTIONS)
+        raise ValueError(f"Unknown reset option {unknown[0]!r}; allowed: 'index'.{hint}")
+    return (options or {}).get("index")
+
+
+def check_action(action: object, where: str = "") -> None:
+    """Checks that an action is a text.
+
+    Raises:
+        InvalidAction: It is not a str.
+    """
+    if not isinstance(action, str):
+        raise InvalidAction(
+            f"An action of GSM8K is a completion, a str; got {type(action).__name__}{where}. "
+            "Decode token ids to text first."
+        )
+
+
+def dialogue(prompt: str, completion: str | None, result: Grade | None) -> str:
+    """Returns an episode so far as text to read, for ``render``."""
+    lines = ["[user]", prompt]
+    if completion is not None and result is not None:
+        lines += ["", "[assistant]", completion, "", f"[{'correct' if result.correct else 'wrong'}: {result.extracted}]"]
+    return "\n".join(lines)
+
+
+class GSM8KEnv(gym.Env[str, str]):
+    r"""A grade-school math word problem, to be answered in one message.
+
+    ## Description
+
+    Each episode is one problem of GSM8K ([Cobbe et al., 2021](https://arxiv.org/abs/2110.14168)): a few sentences
+    that ask for one number. The agent reads the problem and writes its whole answer at once, usually some reasoning
+    and then the number. The reward says whether the number is right.
+
+    ```python
+    >>> import gymnasium as gym
+    >>> env = gym.make("gsm8k_env:GSM8K-v0", dataset="builtin")
+    >>> observation, info = env.reset(seed=0, options={"index": 17})
+    >>> observation, reward, terminated, truncated, info = env.step(rf"So it is \boxed{{{info['ground_truth']}}}.")
+    >>> reward, terminated, truncated, info["method"]
+    (1.0, True, False, 'boxed')
+
+    ```
+
+    ## Action Space
+
+    A `str`, the completion: any Unicode text of up to 1,048,576 characters, the empty text included. A longer text is
+    graded too. Anything but a str raises `gymnasium.error.InvalidAction`.
+
+    ## Observation Space
+
+    A `str` of up to 16,384 characters, the user message: the question, a space and the instruction. Any chat template
+    is the agent's business. The observation after the step is the empty text: the dialogue is over.
+
+    ## Starting State
+
+    `reset(options={"index": i})` poses problem `i`, from 0 to `num_problems - 1`. Without an index, or with None, the
+    environment's generator draws one, each equally likely, so equal seeds give equal problems. A given index leaves
+    the generator as it is. Other options, and other indices, raise `ValueError`.
+
+    A learner that wants shuffled epochs needs nothing else: an environment with a finite list of problems names its
+    length as `num_problems` (through wrappers: `env.get_wrapper_attr("num_problems")`) and accepts an index.
+
+    ## Rewards
+
+    1.0 if the completion's final answer equals the ground truth as a number, else 0.0. `grading` says where the final
+    answer is looked for; `gsm8k_env.grading` has the rules.
+
+    ## Episode End
+
+    Every episode terminates after one step. It is never truncated. A second step raises `gymnasium.error.ResetNeeded`.
+
+    ## Information
+
+    | from    | key            | type            | value                                                        |
+    |---------|----------------|-----------------|--------------------------------------------------------------|
+    | `reset` | `question`     | **str**         | the question without the instruction                         |
+    | `reset` | `ground_truth` | **str**         | the answer; not for the agent                                |
+    | `reset` | `index`        | **int**         | the problem's place in its split                             |
+    | `reset` | `split`        | **str**         | `"train"` or `"test"`                                        |
+    | `reset` | `dataset`      | **str**         | the source in use, never `"auto"`                            |
+    | `step`  | `correct`      | **bool**        | whether the reward is 1.0                                    |
+    | `step`  | `extracted`    | **str or None** | the final answer that was found, None if there is none       |
+    | `step`  | `method`       | **str or None** | the form it was found in                                     |
+
+    ## Arguments
+
+    | Parameter     | Type    | Default      | Description                                                            |
+    |---------------|---------|--------------|------------------------------------------------------------------------|
+    | `split`       | **str** | `"train"`    | `"train"` or `"test"`                                                  |
+    | `dataset`     | **str** | `"auto"`     | where the problems come from, see below                                |
+    | `grading`     | **str** | `"flexible"` | `"flexible"`, `"strict"` (only `####`) or `"boxed"` (only `\boxed{}`)  |
+    | `instruction` | **str** | `"hash"`     | `"hash"`, `"boxed"`, `"none"`, or a text of more than one word         |
+    | `render_mode` | **str** | `None`       | `"ansi"`: `render` returns the dialogue as text                        |
+
+    The values of `dataset`:
+
+    - `"auto"`: what the environment variable `GSM8K_DATASET` names, else `openai/gsm8k` from the Hugging Face hub or
+      its local cache, else generated problems with a warning.
+    - `"builtin"`: generated problems, 7,473 for training and 1,319 for testing. `"builtin:1-2"` keeps levels 1 and 2
+      of 5, `"builtin:3"` level 3.
+    - A path to a .jsonl or .parquet file or to a folder of them, in the official layout or in the one that
+      `python -m gsm8k_env.prepare` writes.
+    - `"openai/gsm8k"`, or the id of another data set on the hub in one of these layouts.
+
+    A name other than `"auto"` that cannot be loaded raises `ValueError`.
+
+    ## Vectorized environment
+
+    `gym.make_vec("GSM8K-v0", num_envs=8)` makes `gsm8k_env.vector.GSM8KVectorEnv`, which resets in the same step.
+
+    ## Version History
+
+    * v0: Initial version.
+    """
+
+    metadata = {"render_modes": ["ansi"], "render_fps": 1}
+
+    def __init__(
+        self,
+        split: str = "train",
+        dataset: str = "auto",
+        grading: str = "flexible",
+        instruction: str = DEFAULT_INSTRUCTION,
+        render_mode: str | None = None,
+    ) -> None:
+        self._task = Task.from_options(split=split, dataset=dataset, grading=grading, instruction=instruction)
+        self.observation_space = UnicodeText(MAX_PROMPT_LENGTH)
+        self.action_space = UnicodeText(MAX_COMPLETION_LENGTH)
+        self.render_mode = render_mode
+        self._index: int | None = None
+        self._completion: str | None = None
+        self._grade: Grade | None = None
+
+    @property
+    def problems(self) -> ProblemSet:
+        """The problems that ``reset`` chooses from."""
+        return self._task.problems
+
+    @property
+    def num_problems(self) -> int:
+        """How many problems there are: ``options={"index": i}`` takes 0 to this less one."""
+        return len(self._task.problems)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Poses a problem.
+
+        Args:
+            seed: Seeds the generator that draws problems.
+            options: ``{"index": i}`` poses problem ``i``; nothing else is allowed.
+
+        Returns:
+            The user message, and the ``reset`` rows of the table under Information.
+
+        Raises:
+            ValueError: An option is unknown, or the index is not one of the problems.
+        """
+        index = index_option(options)
+        if index is not None:
+            index = self._task.check_index(index)
+        super().reset(seed=seed)
+        self._index = int(self.np_random.integers(self.num_problems)) if index is None else index
+        self._completion = self._grade = None
+        return self._task.prompt(self._index), self._reset_info(self._index)
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Grades a completion and ends the episode.
+
+        Args:
+            action: The completion.
+
+        Returns:
+            The empty text, 1.0 or 0.0, True, False, and the ``step`` rows of the table under Information.
+
+        Raises:
+            InvalidAction: The action is not a str.
+            ResetNeeded: No problem is posed: before the first ``reset``, or after the episode's one step.
+        """
+        if self._index is None or self._grade is not None:
+            raise ResetNeeded("GSM8K has one step an episode: call reset() before each step().")
+        check_action(action)
+        self._completion = action
+        result = self._grade = self._task.grade(action, self._index)
+        info = {"correct": result.correct, "extracted": result.extracted, "method": result.method}
+        return TERMINAL_OBSERVATION, float(result.correct), True, False, info
+
+    def render(self) -> str | None:  # type: ignore[override]  # Gymnasium's annotation omits the "ansi" mode's str
+        """Returns the dialogue so far as text, if ``render_mode="ansi"``.
+
+        Raises:
+            ResetNeeded: No problem has been posed yet.
+        """
+        if self.render_mode is None:
+            gym.logger.warn('render() returns nothing without a render mode: gym.make("GSM8K-v0", render_mode="ansi").')
+            return None
+        if self._index is None:
+            raise ResetNeeded("There is nothing to render before reset().")
+        return dialogue(self._task.prompt(self._index), self._completion, self._grade)
+
+    def _reset_info(self, index: int) -> dict[str, Any]:
+        problems = self._task.problems
+        return {
+            "question": problems.questions[index],
+            "ground_truth": problems.ground_truths[index],
+            "index": index,
+            "split": problems.split,
+            "dataset": problems.dataset,
+        }

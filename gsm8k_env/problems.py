@@ -1,0 +1,252 @@
+"""Where problems come from: the hub, a local file or folder, or the generator that ships with the package."""
+
+import functools
+import hashlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from gsm8k_env import builtin
+from gsm8k_env.choices import check_choice, did_you_mean
+from gsm8k_env.hub import HUB_ID, HubUnavailableError, read_hub
+from gsm8k_env.problem_files import SUFFIXES, read_files, split_files
+from gsm8k_env.rows import Problem, ground_truth_of
+
+__all__ = ["DATASET_VARIABLE", "SPLITS", "Problem", "ProblemSet", "load_problems", "resolve_dataset"]
+
+SPLITS = ("train", "test")
+DATASET_VARIABLE = "GSM8K_DATASET"
+
+# As many as the official data has, so that an epoch and a test run cost the same on both.
+_BUILTIN_SIZES = {"train": 7473, "test": 1319}
+_BUILTIN = re.compile(r"builtin(?::([1-5])(?:-([1-5]))?)?")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+
+_HOW_TO_GET_DATA = (
+    f"To use the official data, allow access to the hub once, or set {DATASET_VARIABLE} (or dataset=...) to a folder "
+    "with train.jsonl and test.jsonl from https://github.com/openai/grade-school-math. "
+    'dataset="builtin" chooses the generated problems on purpose.'
+)
+
+
+class ProblemSet(Sequence[Problem]):
+    """The problems of one split, in a fixed order; never changed after it is made.
+
+    Copies share it, and what ``load_problems`` made is pickled as its name and loaded again, so environments can be
+    copied and sent to other processes without their data.
+
+    Args:
+        problems: The problems, in order.
+        dataset: The source's explicit name, never "auto".
+        split: "train" or "test".
+        reloadable: Whether ``load_problems(split, dataset)`` gives the same set.
+
+    Attributes:
+        dataset: The source's explicit name: "builtin", "openai/gsm8k", a path.
+        split: "train" or "test".
+        fingerprint: sha256 over all problems, in hexadecimal: equal for equal content in equal order.
+        longest_question: The greatest number of characters in a question.
+        questions: [len] the questions, an array of objects.
+        ground_truths: [len] the answers, an array of objects.
+    """
+
+    __slots__ = (
+        "_problems",
+        "_reloadable",
+        "dataset",
+        "fingerprint",
+        "ground_truths",
+        "longest_question",
+        "questions",
+        "split",
+    )
+
+    def __init__(self, problems: Sequence[Problem], *, dataset: str, split: str, reloadable: bool = False) -> None:
+        self._problems = tuple(problems)
+        self._reloadable = reloadable
+        self.dataset = dataset
+        self.split = split
+        self.fingerprint = _fingerprint(self._problems)
+        self.questions = _frozen_array([problem.question for problem in self._problems])
+        self.ground_truths = _frozen_array([problem.ground_truth for problem in self._problems])
+        self.longest_question = max(map(len, self.questions), default=0)
+
+    def __len__(self) -> int:
+        return len(self._problems)
+
+    @overload
+    def __getitem__(self, index: int) -> Problem: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Problem]: ...
+    def __getitem__(self, index: int | slice) -> Problem | Sequence[Problem]:
+        return self._problems[index]
+
+    def __copy__(self) -> "ProblemSet":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "ProblemSet":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._reloadable:
+            return _reload, (self.split, self.dataset, self.fingerprint)
+        rebuild = functools.partial(ProblemSet, dataset=self.dataset, split=self.split)
+        return rebuild, (self._problems,)
+
+    def __repr__(self) -> str:
+        return f"ProblemSet({len(self):,} {self.split} problems of {self.dataset}, sha256 {self.fingerprint[:12]})"
+
+
+def load_problems(split: str = "train", dataset: str | os.PathLike[str] = "auto") -> ProblemSet:
+    """Returns the problems of a split; the same object for the same source within a process.
+
+    Args:
+        split: "train" or "test".
+        dataset: As in ``resolve_dataset``.
+
+    Raises:
+        ValueError: There is no such split or source, or it cannot be loaded; for a bad file the message names file,
+            row (from 1) and column. An explicit name never falls back to another source.
+
+    >>> problems = load_problems("test", "builtin:1-2")
+    >>> len(problems), problems.dataset, problems[0].solution.splitlines()[-1] == "#### " + problems[0].ground_truth
+    (1319, 'builtin:1-2', True)
+    """
+    check_choice("split", split, SPLITS)
+    name = resolve_dataset(dataset)
+    if not _is_path(name):
+        return _load(split, name, ())
+    files = split_files(Path(name), split)
+    # A file written anew under the same name is another source.
+    stamp = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+    return _load(split, name, stamp)
+
+
+def resolve_dataset(dataset: str | os.PathLike[str] = "auto") -> str:
+    """Returns the explicit name of a source, the one to hand to other processes and to note beside results.
+
+    Args:
+        dataset: One of
+            "auto": what the environment variable GSM8K_DATASET names, if it is set; else the hub's copy of
+            openai/gsm8k or its local cache; else the generated problems, with a warning.
+            "builtin", "builtin:3", "builtin:1-2": generated problems, of all levels or of these (1 to 5).
+            A path to a .jsonl or .parquet file or to a folder of them (see ``split_files``).
+            The id of a data set on the hub, such as "openai/gsm8k". Any other id that is also a local path is the path.
+
+    Raises:
+        ValueError: It is none of these, or no such path exists.
+
+    >>> resolve_dataset("builtin:1-5")
+    'builtin'
+    """
+    name = os.fspath(dataset) if isinstance(dataset, (str, os.PathLike)) else None
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"dataset must be a name or a path, got {dataset!r}.")
+    if name != "auto":
+        return _resolve_explicit(name)
+    chosen = os.environ.get(DATASET_VARIABLE, "")
+    if not chosen:
+        return _hub_or_builtin()
+    try:
+        return _resolve_explicit(chosen)
+    except ValueError as error:
+        raise ValueError(f"The environment variable {DATASET_VARIABLE}={chosen!r} names no data set: {error}") from error
+
+
+def _resolve_explicit(name: str) -> str:
+    levels = _BUILTIN.fullmatch(name)
+    if levels:
+        return _builtin_name(levels[1], levels[2])
+    if name == HUB_ID:
+        return name
+    path = Path(name).expanduser()
+    if path.exists():
+        return str(path.resolve())
+    if path.suffix in SUFFIXES or name.startswith((".", "~", os.sep)):
+        raise ValueError(f"There is no file or folder {path}.")
+    if _HUB_ID.fullmatch(name):
+        return name
+    known = ("auto", "builtin", HUB_ID)
+    raise ValueError(
+        f"Unknown dataset {name!r}: neither 'auto', 'builtin', 'builtin:1-2' (levels 1 to 5), an id on the hub such as "
+        f"{HUB_ID!r}, nor an existing file or folder.{did_you_mean(name, known)}"
+    )
+
+
+def _builtin_name(first: str | None, last: str | None) -> str:
+    first, last = first or "1", last or first or "5"
+    if first > last:
+        raise ValueError(f"Levels run from low to high: 'builtin:{last}-{first}' instead of 'builtin:{first}-{last}'.")
+    if (first, last) == ("1", "5"):
+        return "builtin"
+    return f"builtin:{first}" if first == last else f"builtin:{first}-{last}"
+
+
+def _hub_or_builtin() -> str:
+    try:
+        _load("train", HUB_ID, ())
+    except HubUnavailableError as error:
+        warnings.warn(f"Using generated problems, not GSM8K. {error}", UserWarning, stacklevel=3)
+        return "builtin"
+    return HUB_ID
+
+
+@functools.lru_cache(maxsize=16)
+def _load(split: str, name: str, stamp: tuple[tuple[str, int, int], ...]) -> ProblemSet:
+    levels = _BUILTIN.fullmatch(name)
+    if levels:
+        problems = _generate(split, levels[1], levels[2])
+    elif stamp:
+        problems = read_files([Path(path) for path, _, _ in stamp])
+    else:
+        problems = _hub_problems(name, split)
+    return ProblemSet(problems, dataset=name, split=split, reloadable=True)
+
+
+def _hub_problems(name: str, split: str) -> list[Problem]:
+    try:
+        return read_hub(name, split)
+    except HubUnavailableError as error:
+        raise HubUnavailableError(f"{error} {_HOW_TO_GET_DATA}") from error
+
+
+def _generate(split: str, first: str | None, last: str | None) -> list[Problem]:
+    levels = tuple(range(int(first or 1), int(last or first or 5) + 1))
+    return [
+        Problem(question=draft.question, solution=draft.solution, ground_truth=ground_truth_of(draft.solution))
+        for draft in builtin.generate(split, count=_BUILTIN_SIZES[split], levels=levels)
+    ]
+
+
+def _reload(split: str, dataset: str, fingerprint: str) -> ProblemSet:
+    problems = load_problems(split, dataset)
+    if problems.fingerprint != fingerprint:
+        raise ValueError(
+            f"The {split} split of {dataset} is not what it was when this object was pickled (sha256 then "
+            f"{fingerprint[:12]}, now {problems.fingerprint[:12]}): restore that data, or make the environment anew."
+        )
+    return problems
+
+
+def _is_path(name: str) -> bool:
+    return os.path.isabs(name)
+
+
+def _fingerprint(problems: Sequence[Problem]) -> str:
+    digest = hashlib.sha256()
+    for problem in problems:
+        # JSON keeps the borders between the three texts, so no two different sets hash alike.
+        digest.update(json.dumps([problem.question, problem.solution, problem.ground_truth]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _frozen_array(texts: list[str]) -> np.ndarray:
+    array = np.array(texts, dtype=object)
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,295 @@
+"""Trains a language model with GRPO: `python runners/grpo.py`.
+
+Without options it trains the bundled model on built-in problems, which takes a few minutes on two CPU cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# `python runners/grpo.py` puts runners/ on the path, not the repository's root; an installed package needs neither.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from runners.presets.loading import load_preset, preset_names  # noqa: E402
+
+RUN_DEFAULTS = {"steps": 100, "eval_interval": 10, "eval_problems": 256, "checkpoint_interval": 10}
+RESOURCES = ("num_env_runners", "num_learners", "num_gpus_per_learner", "num_gpus_per_env_runner")
+NUM_SAMPLES_SHOWN = 4
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Returns the command line's options; None stands for the preset's value."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="tiny", help=f"{', '.join(preset_names())}, or a .yaml file (default: tiny)")
+    parser.add_argument("--model", help="tiny, smollm2-135m, a folder, or a hub id")
+    parser.add_argument("--engine", help="transformers, or any agent registered under a name")
+    parser.add_argument(
+        "--engine-option", action="append", default=[], metavar="NAME=VALUE", help="passed to the engine; repeatable"
+    )
+    parser.add_argument("--env", help="a Gymnasium id; its observations and actions are texts")
+    parser.add_argument("--env-option", action="append", default=[], metavar="NAME=VALUE", help="passed to gym.make")
+    parser.add_argument("--dataset", help="short for --env-option dataset=...: auto, builtin:1-2, a path, a hub id")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--eval-interval", type=int, help="steps between evaluations; 0 evaluates at start and end")
+    parser.add_argument("--eval-problems", type=int)
+    parser.add_argument("--checkpoint-interval", type=int)
+    parser.add_argument("--num-env-runners", type=int, help="processes that sample; 0 samples in this one")
+    parser.add_argument("--num-learners", type=int, help="processes that update; 0 updates in this one")
+    parser.add_argument("--num-gpus-per-learner", type=float)
+    parser.add_argument("--num-gpus-per-env-runner", type=float)
+    parser.add_argument("--num-threads", type=int, help="torch threads of each process (default: cores / processes)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a training setting")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--name", help="name of the run (default: preset, seed and time)")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
+    parser.add_argument("--resume", metavar="FOLDER", help="go on with the run of this folder, from its last checkpoint")
+    return parser.parse_args(argv)
+
+
+def run_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the run's complete settings: the preset, then the command line over it.
+
+    Raises:
+        ValueError: For an option that is not NAME=VALUE, or an unknown preset.
+    """
+    preset = load_preset(args.preset)
+    run = {**RUN_DEFAULTS, **preset["run"], **_given(args, RUN_DEFAULTS)}
+    env_options = {**preset["env_options"], **_assignments(args.env_option, "--env-option")}
+    if args.dataset is not None:
+        env_options["dataset"] = args.dataset
+    agent_options = {**preset["agents"], **_given(args, ("engine",))}
+    if args.model is not None:
+        agent_options["policy_model"] = args.model
+    agent_options["engine_options"] = {
+        **agent_options.get("engine_options", {}),
+        **_assignments(args.engine_option, "--engine-option"),
+    }
+    resources = {**preset["resources"], **_given(args, RESOURCES)}
+    processes = max(1, resources.get("num_env_runners", 0)) * max(1, resources.get("num_learners", 0))
+    agent_options["num_threads"] = args.num_threads or max(1, (os.cpu_count() or 1) // processes)
+    return {
+        "preset": args.preset,
+        "seed": args.seed,
+        "environment": args.env or preset["environment"],
+        "env_options": env_options,
+        "eval_env_options": {"split": "test"} if not args.env else {},
+        "run": run,
+        "agents": agent_options,
+        "training": {**preset["training"], **_assignments(args.set, "--set")},
+        "resources": resources,
+    }
+
+
+def build_config(settings: dict[str, Any]) -> Any:
+    """Returns the `GRPOConfig` of a run's settings."""
+    from runners.rllib.grpo import GRPOConfig
+
+    resources = settings["resources"]
+    return (
+        GRPOConfig()
+        .environment(settings["environment"], env_config=settings["env_options"])
+        .agents(**settings["agents"])
+        .training(**settings["training"])
+        .env_runners(
+            num_env_runners=resources.get("num_env_runners", 0),
+            num_gpus_per_env_runner=resources.get("num_gpus_per_env_runner", 0),
+        )
+        .learners(
+            num_learners=resources.get("num_learners", 0),
+            num_gpus_per_learner=resources.get("num_gpus_per_learner", 0),
+        )
+        .evaluation(
+            evaluation_duration=settings["run"]["eval_problems"],
+            evaluation_config={"env_config": settings["eval_env_options"]},
+        )
+        .debugging(seed=settings["seed"], log_level="ERROR")
+    )
+
+
+def train(settings: dict[str, Any], folder: Any, resume: bool) -> int:
+    """Runs the steps; returns the exit code: 0, or 130 if interrupted."""
+    from runners.run_folder.metrics import metrics_row
+    from runners.run_folder.plot import plot_learning_curve
+    from runners.run_folder.progress import RunProgress
+
+    run = settings["run"]
+    checkpoint = folder.latest_checkpoint() if resume else None
+    algo = build_config(settings).build_algo()
+    first = 0
+    if checkpoint:
+        algo.restore_from_path(checkpoint[0].resolve())
+        first = checkpoint[1]
+        folder.rewind(first)
+
+    interrupted = _note_interrupts()
+    with RunProgress(run["steps"], first) as progress:
+        progress.say(f"{settings['preset']}: {_describe(algo, settings)}")
+        progress.say(f"run folder: {folder.path}" + (f", resumed after step {first}" if checkpoint else ""))
+        started = time.monotonic()
+        row: dict[str, float] = {"step": first}
+        if first == 0:
+            row |= metrics_row({"evaluation": algo.evaluate()}, 0)
+            _record_evaluation(algo, folder, progress, row)
+            folder.log(row)
+        for step in range(first + 1, run["steps"] + 1):
+            result = algo.train()
+            last = step == run["steps"]
+            if last or (run["eval_interval"] and step % run["eval_interval"] == 0):
+                result["evaluation"] = algo.evaluate()
+            row = metrics_row(result, step)
+            folder.log(row)
+            progress.step(row)
+            if "evaluation" in result:
+                _record_evaluation(algo, folder, progress, row)
+            if last or interrupted or step % run["checkpoint_interval"] == 0:
+                folder.save_checkpoint(step, lambda path: algo.save_to_path(path.resolve()))
+            if interrupted:
+                break
+        folder.save_policy(lambda path: algo.save_policy(path))
+        picture = folder.path / "learning_curve.png"
+        plot_learning_curve(folder.metrics(), picture, f"{settings['preset']}, seed {settings['seed']}")
+        progress.say(f"{time.monotonic() - started:.0f} s; policy: {folder.path / 'policy'}; curve: {picture}")
+        if interrupted:
+            progress.say(f"Interrupted after step {row['step']:.0f}. Go on: {_resume_command(folder)}")
+    algo.stop()
+    return 130 if interrupted else 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    args = parse_args(argv)
+    _quiet_libraries()
+    try:
+        if args.resume:
+            path = Path(args.resume)
+            if not (path / "config.yaml").is_file():
+                raise ValueError(f"--resume {args.resume}: no run there (no config.yaml).")
+        else:
+            name = args.name or f"{Path(args.preset).stem}-seed{args.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+            path = args.runs_dir / name
+        from runners.run_folder.folder import RunFolder
+
+        folder = RunFolder(path)
+        if args.resume:
+            settings = folder.read_config()
+            settings["run"] |= _given(args, RUN_DEFAULTS)
+        else:
+            if folder.has_run():
+                raise ValueError(f"{path} holds a run already. Go on: {_resume_command(folder)}, or choose another --name.")
+            settings = run_settings(args)
+            folder.write_config(settings)
+    except ValueError as error:
+        return _fail(error)
+    try:
+        return train(settings, folder, bool(args.resume))
+    except (ValueError, ImportError, FloatingPointError, RuntimeError, OSError) as error:
+        checkpoint = folder.latest_checkpoint()
+        hint = f"Last good checkpoint: {checkpoint[0]}. Go on: {_resume_command(folder)}" if checkpoint else ""
+        return _fail(error, hint)
+    finally:
+        folder.close()
+        _shut_down_ray()
+
+
+def _given(args: argparse.Namespace, names: Any) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
+
+
+def _assignments(pairs: list[str], option: str) -> dict[str, Any]:
+    """Returns {name: value} of NAME=VALUE strings; values are read as YAML: 4, 0.5, true, null, text."""
+    values = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise ValueError(f"{option} {pair!r}: expected NAME=VALUE.")
+        values[name] = _number(yaml.safe_load(value))
+    return values
+
+
+def _number(value: Any) -> Any:
+    """Returns YAML's value, with 1e-4 as the number that it is to everyone but YAML 1.1."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _record_evaluation(algo: Any, folder: Any, progress: Any, row: dict[str, float]) -> None:
+    progress.evaluation(row)
+    folder.log_samples(
+        {
+            "step": row["step"],
+            "prompt": rollout.observation,
+            "completion": rollout.text,
+            "reward": rollout.reward,
+            "finish_reason": rollout.finish_reason,
+        }
+        for rollout in algo.evaluation_rollouts[:NUM_SAMPLES_SHOWN]
+    )
+
+
+def _describe(algo: Any, settings: dict[str, Any]) -> str:
+    training, agents = algo.config, settings["agents"]
+    return (
+        f"{training.policy_model} on {settings['environment']} {dict(training.env_config)}, "
+        f"{training.num_prompts} problems x {training.group_size} completions a step, engine {training.engine}, "
+        f"{training.num_env_runners} env runners, {training.num_learners} learners, {agents['num_threads']} threads each"
+    )
+
+
+def _note_interrupts() -> list[int]:
+    """Collects SIGINT and SIGTERM in the returned list; the second one stops at once."""
+    seen: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+        print("\nInterrupted: finishing this step and writing a checkpoint (again: stop at once).", file=sys.stderr)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return seen
+
+
+def _resume_command(folder: Any) -> str:
+    return f"python runners/grpo.py --resume {folder.path}"
+
+
+def _fail(error: Exception, hint: str = "") -> int:
+    print(f"error: {error}", file=sys.stderr)
+    if hint:
+        print(hint, file=sys.stderr)
+    return 1
+
+
+def _quiet_libraries() -> None:
+    """Keeps RLlib's and Ray's routine warnings out of the display; errors still show."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("ray").setLevel(logging.ERROR)
+
+
+def _shut_down_ray() -> None:
+    import ray
+
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,214 @@
+"""The loss a learner minimises: surrogate, engine correction, KL and entropy put together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from runners.objectives.importance import (
+    IMPORTANCE_LEVELS,
+    ImportanceLevel,
+    logprob_difference,
+    truncated_importance_weights,
+)
+from runners.objectives.kl import KL_KINDS, KLKind, bounded, kl_estimate
+from runners.objectives.reductions import masked_sum
+from runners.objectives.stats import PolicyStats
+from runners.objectives.surrogates import SURROGATES, SurrogateInputs
+
+RATIO_REFERENCES = ("old", "rollout")
+KL_PLACEMENTS = ("loss", "reward")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectiveConfig:
+    """Which loss. The defaults are GRPO's clip with a correction for the engine, without KL or entropy bonus.
+
+    Attributes:
+        surrogate: A name in SURROGATES, or "package.module:function".
+        clip_param: Lower clip of the ratio, > 0; 1 or more leaves the lower end open.
+        clip_param_high: Upper clip of the ratio, > 0; None takes clip_param.
+        dual_clip: Bound c > 1 on a negative advantage's loss; None is off.
+        kl_coeff: Weight of the KL to the reference, >= 0; 0 needs no reference.
+        kl_estimator: "k1", "k2" or "k3"; what each does to the gradient stands at `kl_estimate`.
+        kl_placement: "loss" adds it here; "reward" leaves it to `kl_in_reward` and only measures it here.
+        entropy_coeff: Weight of the entropy bonus, >= 0; if > 0 the entropies must carry gradient.
+        ratio_reference: Whose logprobs the ratio is taken against. "old": the learner's before the update; what sets
+            the engine apart is then importance_cap's to correct. "rollout": the engine's, both at once.
+        importance_cap: Largest truncated importance weight, > 0; None is off. Only with ratio_reference "old".
+        importance_level: "token" or "sequence".
+
+    Raises:
+        ValueError: For a value out of range, an unknown name, or an engine mismatch corrected twice.
+    """
+
+    surrogate: str = "clip"
+    clip_param: float = 0.2
+    clip_param_high: float | None = None
+    dual_clip: float | None = None
+    kl_coeff: float = 0.0
+    kl_estimator: KLKind = "k3"
+    kl_placement: Literal["loss", "reward"] = "loss"
+    entropy_coeff: float = 0.0
+    ratio_reference: Literal["old", "rollout"] = "old"
+    importance_cap: float | None = 2.0
+    importance_level: ImportanceLevel = "token"
+
+    def __post_init__(self) -> None:
+        SURROGATES.lookup(self.surrogate)
+        for name, ok, allowed in (
+            ("clip_param", self.clip_param > 0, "> 0"),
+            ("clip_param_high", self.clip_param_high is None or self.clip_param_high > 0, "> 0, or None"),
+            ("dual_clip", self.dual_clip is None or self.dual_clip > 1, "> 1, or None for off"),
+            ("kl_coeff", 0 <= self.kl_coeff < math.inf, ">= 0 and finite"),
+            ("kl_estimator", self.kl_estimator in KL_KINDS, f"one of {KL_KINDS}"),
+            ("kl_placement", self.kl_placement in KL_PLACEMENTS, f"one of {KL_PLACEMENTS}"),
+            ("entropy_coeff", 0 <= self.entropy_coeff < math.inf, ">= 0 and finite"),
+            ("ratio_reference", self.ratio_reference in RATIO_REFERENCES, f"one of {RATIO_REFERENCES}"),
+            ("importance_cap", self.importance_cap is None or self.importance_cap > 0, "> 0, or None for off"),
+            ("importance_level", self.importance_level in IMPORTANCE_LEVELS, f"one of {IMPORTANCE_LEVELS}"),
+        ):
+            if not ok:
+                raise ValueError(f"{name}={getattr(self, name)!r}, but it must be {allowed}.")
+        if self.ratio_reference == "rollout" and self.importance_cap is not None:
+            raise ValueError(
+                f"ratio_reference='rollout' already corrects for the engine, and importance_cap={self.importance_cap} "
+                f"would do so again: set importance_cap=None, or ratio_reference='old'."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectiveInputs:
+    """A micro-batch. Only `logprobs` and `entropies` may carry gradient; the rest is constant.
+
+    Attributes:
+        logprobs: [B, T] current policy, nats.
+        entropies: [B, T] of the current policy, nats.
+        old_logprobs: [B, T] the learner's before the update; None if this is the first step on these samples, where
+            they equal `logprobs` and the pass can be saved. With ratio_reference "rollout" it only serves to measure.
+        rollout_logprobs: [B, T] the engine's; None if unknown.
+        ref_logprobs: [B, T] the reference's; None if there is none.
+        advantages: [B].
+        loss_mask: [B, T] bool, the policy's own tokens.
+        loss_weights: [B] from `sequence_loss_weights` over the whole minibatch; rows of weight 0 are left out, whatever
+            their other values.
+    """
+
+    logprobs: torch.Tensor
+    entropies: torch.Tensor
+    old_logprobs: torch.Tensor | None = None
+    rollout_logprobs: torch.Tensor | None = None
+    ref_logprobs: torch.Tensor | None = None
+    advantages: torch.Tensor
+    loss_mask: torch.Tensor
+    loss_weights: torch.Tensor
+
+    def __post_init__(self) -> None:
+        shape = self.logprobs.shape
+        assert len(shape) == 2 and self.loss_mask.shape == shape and self.loss_mask.dtype == torch.bool
+        assert self.advantages.shape == self.loss_weights.shape == shape[:1]
+        for tensor in (self.entropies, self.old_logprobs, self.rollout_logprobs, self.ref_logprobs):
+            assert tensor is None or tensor.shape == shape
+
+
+def policy_loss(inputs: ObjectiveInputs, config: ObjectiveConfig) -> tuple[torch.Tensor, PolicyStats]:
+    """sum_b w_b sum_t mask (importance_weight * surrogate + kl_coeff * KL - entropy_coeff * entropy).
+
+    KL and entropy are averaged as the surrogate is, by the loss weights, and are not importance weighted.
+
+    Args:
+        inputs: A micro-batch, or the whole minibatch: the losses and gradients of parts add up to those of the whole.
+        config: Which loss.
+
+    Returns:
+        The scalar to minimise, and the sums of what it saw (detached).
+
+    Raises:
+        ValueError: If the configuration needs logprobs that the inputs lack.
+    """
+    mask = inputs.loss_mask & (inputs.loss_weights != 0)[:, None]
+    # Values outside the mask are anyone's guess, and infinity times zero is not zero: they go before they enter.
+    logprobs, entropies = _within(mask, inputs.logprobs), _within(mask, inputs.entropies)
+    old = logprobs.detach() if inputs.old_logprobs is None else _within(mask, inputs.old_logprobs).detach()
+    rollout = None if inputs.rollout_logprobs is None else _within(mask, inputs.rollout_logprobs).detach()
+    reference = _ratio_reference(config, old, rollout)
+    surrogate = SURROGATES.lookup(config.surrogate)(
+        SurrogateInputs(
+            logprobs=logprobs,
+            old_logprobs=reference,
+            advantages=inputs.advantages.where(mask.any(1), 0.0),
+            loss_mask=mask,
+            clip_param=config.clip_param,
+            clip_param_high=config.clip_param_high,
+            dual_clip=config.dual_clip,
+        )
+    )
+    weights = _importance_weights(config, old, rollout, mask)
+    kl = _reference_kl(config, logprobs, inputs.ref_logprobs, mask)
+    per_token = surrogate.loss * weights
+    if config.kl_coeff and config.kl_placement == "loss":
+        per_token = per_token + config.kl_coeff * kl
+    if config.entropy_coeff:
+        assert entropies.requires_grad or not logprobs.requires_grad, (
+            "entropy_coeff > 0, but entropies have no gradient"
+        )
+        per_token = per_token - config.entropy_coeff * entropies
+    loss = (masked_sum(per_token, mask, dim=1) * inputs.loss_weights.to(per_token.dtype)).sum()
+
+    ratio = bounded(logprobs.detach() - reference).exp().where(mask, 0.0)
+    gap_sum, gap_max = logprob_difference(old, old if rollout is None else rollout, mask)
+    return loss, _collect(
+        loss=loss,
+        num_tokens=mask.sum(),
+        entropy_sum=masked_sum(entropies, mask),
+        approx_kl_sum=masked_sum(kl_estimate(reference, logprobs, "k3"), mask),
+        clip_sum=masked_sum(surrogate.clipped, mask),
+        ratio_max=ratio.max() if ratio.numel() else ratio.sum(),
+        kl_sum=masked_sum(kl, mask),
+        importance_weight_sum=masked_sum(weights, mask),
+        importance_capped_sum=masked_sum(weights >= (config.importance_cap or math.inf), mask),
+        logprob_diff_sum=gap_sum,
+        logprob_diff_max=gap_max,
+    )
+
+
+def _within(mask: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    return values.where(mask, values.new_zeros(()))
+
+
+def _ratio_reference(config: ObjectiveConfig, old: torch.Tensor, rollout: torch.Tensor | None) -> torch.Tensor:
+    if rollout is None and (config.ratio_reference == "rollout" or config.importance_cap is not None):
+        raise ValueError(
+            f"ratio_reference={config.ratio_reference!r} with importance_cap={config.importance_cap} needs the "
+            f"engine's logprobs, and there are none: set ratio_reference='old' and importance_cap=None."
+        )
+    return rollout if config.ratio_reference == "rollout" and rollout is not None else old
+
+
+def _importance_weights(
+    config: ObjectiveConfig, old: torch.Tensor, rollout: torch.Tensor | None, mask: torch.Tensor
+) -> torch.Tensor:
+    if config.importance_cap is None or rollout is None:
+        return torch.ones_like(old)
+    return truncated_importance_weights(old, rollout, mask, config.importance_cap, config.importance_level)
+
+
+def _reference_kl(
+    config: ObjectiveConfig, logprobs: torch.Tensor, ref_logprobs: torch.Tensor | None, mask: torch.Tensor
+) -> torch.Tensor:
+    if ref_logprobs is not None:
+        return kl_estimate(logprobs, _within(mask, ref_logprobs), config.kl_estimator)
+    if config.kl_coeff and config.kl_placement == "loss":
+        raise ValueError(
+            f"kl_coeff={config.kl_coeff} needs the reference's logprobs, and there are none: set kl_coeff=0."
+        )
+    return torch.zeros_like(logprobs)
+
+
+def _collect(**sums: torch.Tensor) -> PolicyStats:
+    # One transfer for all: on a GPU each .item() would wait for the device.
+    values = torch.stack([value.detach().double() for value in sums.values()]).tolist()
+    return PolicyStats(**dict(zip(sums, values, strict=True)))

@@ -1,0 +1,1 @@
+"""Named configurations, one YAML file a use; `load_preset` reads them."""

@@ -1,0 +1,280 @@
+"""Every setting of GRPO, its default and its checks."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from typing import Any
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+
+from agents import SamplingParams
+from runners.objectives.advantages import ADVANTAGES
+from runners.objectives.objective import ObjectiveConfig
+from runners.objectives.reductions import AGGREGATIONS
+from runners.rllib.train_batch import BatchPlan
+
+
+class GRPOSettings(AlgorithmConfig):
+    """Settings of GRPO on RLlib's new API stack; those not named here are `AlgorithmConfig`'s.
+
+    Policy and engine (`agents(...)`):
+        policy_model: A name `agents.models.resolve_model` knows. Default "tiny".
+        engine: A name `agents.make` knows. Default "transformers".
+        engine_options: Passed to the engine untouched.
+        dtype: Of the learner's weights: "float32" (default), "bfloat16" or "float16". On a GPU the passes run in
+            bfloat16 autocast.
+        trust_remote_code: Whether the checkpoint's folder may run code. Default False.
+        num_threads: Torch threads in each process; None leaves torch's choice.
+        sync_timeout_s: Bound on handing the weights to the agents, in seconds. Default 120.
+
+    Sampling (`training(...)`):
+        num_prompts: N, problems a step. Default 32.
+        group_size: G >= 2, completions a problem. Default 8.
+        temperature, top_p: Of the training samples. Default 1.0 and 1.0; top_p < 1 is refused, because the learner
+            would score another distribution than the one sampled from.
+        max_prompt_tokens, max_tokens: Limits of prompt and completion. Default 512 and 256.
+
+    Objective (`training(...)`):
+        advantage: A name in `objectives.advantages.ADVANTAGES`. Default "grpo".
+        surrogate: A name in `objectives.surrogates.SURROGATES`. Default "clip".
+        clip_param, clip_param_high, dual_clip: See `objectives.surrogates`. Default 0.2, None (= clip_param), None.
+        ratio_reference: "old" (default) or "rollout"; see `objectives.objective`.
+        importance_cap: Cap of the weight that corrects the engine's mismatch. Default 2; None is off.
+        aggregation: "token-mean" (default), "sequence-mean" or "constant-length".
+        mask_truncated: Leave completions cut by max_tokens out of the loss. Default False: they count, with the reward
+            the environment gave.
+        kl_coeff: Weight of the KL to the first policy; 0 (default) keeps no reference model.
+        kl_estimator: "k1", "k2" or "k3" (default). kl_placement: "loss" (default) or "reward".
+        entropy_coeff: Weight of the entropy bonus. Default 0.
+
+    Update (`training(...)`):
+        lr, grad_clip, num_epochs, minibatch_size: As in RLlib; `minibatch_size` counts sequences of one optimizer step
+            over all learners, None takes all N * G. Defaults 1e-6, 1.0, 1, None.
+        adam_betas, adam_epsilon, weight_decay: Of AdamW. Defaults (0.9, 0.95), 1e-8, 0.
+        micro_batch_tokens: Padded tokens in one forward pass. Default 16384.
+        max_logits: Most logits in memory at once, in elements. Default 2**25.
+
+    Evaluation (`evaluation(...)`): `evaluation_interval` in steps, `evaluation_duration` in problems, and
+        `evaluation_config={"env_config": {"split": "test"}}`.
+    """
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class)
+        self.policy_model = "tiny"
+        self.engine = "transformers"
+        self.engine_options: dict[str, Any] = {}
+        self.dtype = "float32"
+        self.trust_remote_code = False
+        self.num_threads: int | None = None
+        self.sync_timeout_s = 120.0
+
+        self.num_prompts = 32
+        self.group_size = 8
+        self.temperature = 1.0
+        self.top_p = 1.0
+        self.max_prompt_tokens = 512
+        self.max_tokens = 256
+
+        self.advantage = "grpo"
+        self.surrogate = "clip"
+        self.clip_param = 0.2
+        self.clip_param_high: float | None = None
+        self.dual_clip: float | None = None
+        self.ratio_reference = "old"
+        self.importance_cap: float | None = 2.0
+        self.aggregation = "token-mean"
+        self.mask_truncated = False
+        self.kl_coeff = 0.0
+        self.kl_estimator = "k3"
+        self.kl_placement = "loss"
+        self.entropy_coeff = 0.0
+
+        self.lr = 1e-6
+        self.grad_clip = 1.0
+        self.grad_clip_by = "global_norm"
+        self.num_epochs = 1
+        self.minibatch_size = None
+        self.adam_betas = (0.9, 0.95)
+        self.adam_epsilon = 1e-8
+        self.weight_decay = 0.0
+        self.micro_batch_tokens = 16_384
+        self.max_logits = 2**25
+
+        # RLlib's defaults that do not fit: generation takes longer than an environment step, there is nothing to merge
+        # between env runners, and the driver itself needs no engine.
+        self.sample_timeout_s = 1800.0
+        self.merge_env_runner_states = False
+        self.broadcast_env_runner_states = False
+        self.restart_failed_env_runners = True
+        self.evaluation_duration = 256
+        self.evaluation_duration_unit = "episodes"
+
+    def agents(self, **settings: Any) -> GRPOSettings:
+        """Sets the policy and its engine; see the class docstring.
+
+        Raises:
+            ValueError: For an unknown setting.
+        """
+        return self._set(
+            settings,
+            ("policy_model", "engine", "engine_options", "dtype", "trust_remote_code", "num_threads", "sync_timeout_s"),
+        )
+
+    def training(self, **settings: Any) -> GRPOSettings:
+        """Sets sampling, objective and update; see the class docstring. RLlib's own settings pass through.
+
+        Raises:
+            ValueError: For an unknown setting.
+        """
+        own = {name: settings.pop(name) for name in list(settings) if name in _TRAINING_SETTINGS}
+        if settings:
+            try:
+                super().training(**settings)
+            except TypeError as error:
+                raise ValueError(_unknown_setting(next(iter(settings)), _TRAINING_SETTINGS)) from error
+        return self._set(own, _TRAINING_SETTINGS)
+
+    def objective(self) -> ObjectiveConfig:
+        """Returns what the loss needs."""
+        return ObjectiveConfig(
+            surrogate=self.surrogate,
+            clip_param=self.clip_param,
+            clip_param_high=self.clip_param_high,
+            dual_clip=self.dual_clip,
+            ratio_reference=self.ratio_reference,
+            importance_cap=self.importance_cap,
+            kl_coeff=self.kl_coeff,
+            kl_estimator=self.kl_estimator,
+            kl_placement=self.kl_placement,
+            entropy_coeff=self.entropy_coeff,
+        )
+
+    def sampling_params(self, *, base: SamplingParams | None = None, **changes: Any) -> SamplingParams:
+        """Returns the training samples' parameters, or `base`, with `changes`."""
+        base = base or SamplingParams(
+            n=self.group_size, temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens
+        )
+        return replace(base, **changes)
+
+    def batch_plan(self) -> BatchPlan:
+        """Returns how a step's sequences are spread over optimizer steps and learners."""
+        return BatchPlan(
+            minibatch_size=self.minibatch_size,
+            num_epochs=self.num_epochs,
+            aggregation=self.aggregation,
+            max_tokens=self.max_tokens,
+            mask_truncated=self.mask_truncated,
+            num_learners=max(1, self.num_learners),
+        )
+
+    def num_minibatches(self) -> int:
+        """Returns the optimizer steps of one epoch."""
+        return self.num_prompts * self.group_size // (self.minibatch_size or self.num_prompts * self.group_size)
+
+    def get_default_learner_class(self) -> type:
+        """Returns `GRPOLearner`."""
+        from runners.rllib.learner import GRPOLearner
+
+        return GRPOLearner
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """Returns the spec of `TextPolicyModule`."""
+        from runners.rllib.rl_module import PLACEHOLDER_SPACE, TextPolicyModule
+
+        return RLModuleSpec(
+            module_class=TextPolicyModule,
+            observation_space=PLACEHOLDER_SPACE,
+            action_space=PLACEHOLDER_SPACE,
+            model_config={
+                "model": self.policy_model,
+                "dtype": self.dtype,
+                "trust_remote_code": self.trust_remote_code,
+                "temperature": self.temperature,
+                "max_logits": self.max_logits,
+                "entropy_coeff": self.entropy_coeff,
+            },
+        )
+
+    def validate(self) -> None:
+        """Checks every setting.
+
+        Raises:
+            ValueError: For a value out of its range; the message says what is allowed.
+        """
+        if self.env_runner_cls is None:
+            from runners.rllib.env_runner import TextEnvRunner
+
+            self.env_runner_cls = TextEnvRunner
+        super().validate()
+        sequences = self.num_prompts * self.group_size
+        minibatch_size = self.minibatch_size or sequences
+        learners = max(1, self.num_learners)
+        for name, ok, allowed in (
+            ("env", isinstance(self.env, str), 'a registered Gymnasium id such as "gsm8k_env:GSM8K-v0"'),
+            ("num_prompts", self.num_prompts >= 1, ">= 1"),
+            ("group_size", self.group_size >= 2, ">= 2: a group of one has no baseline"),
+            ("temperature", self.temperature > 0, "> 0: greedy completions of a group are all the same"),
+            ("top_p", self.top_p == 1.0, "1.0: the learner scores the whole distribution"),
+            ("max_tokens", self.max_tokens >= 1, ">= 1"),
+            ("max_prompt_tokens", self.max_prompt_tokens >= 1, ">= 1"),
+            ("aggregation", self.aggregation in AGGREGATIONS, f"one of {', '.join(AGGREGATIONS)}"),
+            ("num_epochs", self.num_epochs >= 1, ">= 1"),
+            (
+                "minibatch_size",
+                1 <= minibatch_size <= sequences and sequences % minibatch_size == 0,
+                f"a divisor of num_prompts * group_size = {sequences}",
+            ),
+            (
+                "num_learners",
+                minibatch_size % learners == 0,
+                f"a divisor of the minibatch size, which is {minibatch_size}",
+            ),
+            ("micro_batch_tokens", self.micro_batch_tokens >= 1, ">= 1"),
+        ):
+            if not ok:
+                raise ValueError(f"GRPOConfig: {name}={getattr(self, name)!r}, but it must be {allowed}.")
+        ADVANTAGES.lookup(self.advantage)
+        self.objective()  # checks its own fields
+
+    def _set(self, settings: dict[str, Any], allowed: tuple[str, ...]) -> GRPOSettings:
+        for name, value in settings.items():
+            if name not in allowed:
+                raise ValueError(_unknown_setting(name, allowed))
+            setattr(self, name, value)
+        return self
+
+
+_TRAINING_SETTINGS = (
+    "num_prompts",
+    "group_size",
+    "temperature",
+    "top_p",
+    "max_prompt_tokens",
+    "max_tokens",
+    "advantage",
+    "surrogate",
+    "clip_param",
+    "clip_param_high",
+    "dual_clip",
+    "ratio_reference",
+    "importance_cap",
+    "aggregation",
+    "mask_truncated",
+    "kl_coeff",
+    "kl_estimator",
+    "kl_placement",
+    "entropy_coeff",
+    "adam_betas",
+    "adam_epsilon",
+    "weight_decay",
+    "micro_batch_tokens",
+    "max_logits",
+)
+
+
+def _unknown_setting(name: str, allowed: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(name, allowed, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"GRPOConfig has no setting {name!r}.{hint} Its own are: {', '.join(allowed)}."

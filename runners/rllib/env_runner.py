@@ -1,0 +1,156 @@
+"""The text env runner: environments on one side, an inference engine on the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.env import INPUT_ENV_SPACES
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
+
+import agents
+from runners.rllib.rl_module import PLACEHOLDER_SPACE
+from runners.rllib.rollout import EnvName, GroupReset, Rollout, SampleRequest, SampleResult
+
+__all__ = ["TextEnvRunner"]
+
+
+class TextEnvRunner(EnvRunner, Checkpointable):
+    """Samples groups: resets G environments alike, lets the agent complete their prompt G times, steps each once.
+
+    It knows an environment only through Gymnasium (`gym.make(config.env, **config.env_config)`) and an engine only
+    through `agents.Agent`. The local env runner of a group with remote ones makes no engine: it answers questions about
+    the environment only.
+    """
+
+    def __init__(self, *, config: Any, **kwargs: Any) -> None:
+        super().__init__(config=config, **kwargs)
+        self._env_configs: dict[EnvName, dict[str, Any]] = {
+            "train": dict(self.config.env_config),
+            "eval": dict(self.config.get_evaluation_config_object().env_config),
+        }
+        self._envs: dict[EnvName, list[gym.Env[str, str]]] = {"train": [], "eval": []}
+        self._weights_seq_no = 0
+        self.agent: agents.Agent | None = None
+        if self.worker_index or not self.num_workers:
+            if self.config.num_threads:
+                torch.set_num_threads(self.config.num_threads)
+            self.agent = agents.make(self.config.engine, model=self.config.policy_model, **self.config.engine_options)
+
+    def num_problems(self, env: EnvName = "train") -> int | None:
+        """Returns how many problems the environment says it has (`num_problems`), or None if it does not say."""
+        first = self._environments(1, env)[0]
+        return int(first.get_wrapper_attr("num_problems")) if first.has_wrapper_attr("num_problems") else None
+
+    def sample(self, request: SampleRequest, **kwargs: Any) -> SampleResult:
+        """Samples every group of `request`.
+
+        Raises:
+            ValueError: If the environments of a group, reset alike, pose different problems, or if an episode goes on
+                after one step.
+        """
+        assert self.agent is not None, "the local env runner of a group with remote ones has no engine"
+        size = request.sampling.n
+        envs = self._environments(size * len(request.resets), request.env)
+        kept: list[tuple[GroupReset, str, list[int], list[gym.Env[str, str]]]] = []
+        for i, reset in enumerate(request.resets):
+            group = envs[i * size : (i + 1) * size]
+            observation = _reset_alike(group, reset)
+            prompt = self.agent.encode(observation)
+            if len(prompt) <= request.max_prompt_tokens:
+                kept.append((reset, observation, prompt, group))
+        completions = self.agent.generate([prompt for _, _, prompt, _ in kept], request.sampling)
+        rollouts = [
+            _step(env, reset, observation, prompt, completion)
+            for (reset, observation, prompt, group), group_completions in zip(kept, completions, strict=True)
+            for env, completion in zip(group, group_completions, strict=True)
+        ]
+        return SampleResult(rollouts=rollouts, num_dropped_prompts=len(request.resets) - len(kept))
+
+    def get_spaces(self) -> dict[str, tuple[gym.Space, gym.Space]]:
+        """Returns the environment's text spaces, and a placeholder for the RLModule, whose catalog knows no text."""
+        env = self._environments(1, "train")[0]
+        return {
+            INPUT_ENV_SPACES: (env.observation_space, env.action_space),
+            DEFAULT_MODULE_ID: (PLACEHOLDER_SPACE, PLACEHOLDER_SPACE),
+        }
+
+    def assert_healthy(self) -> None:
+        """Raises if a remote env runner has no engine."""
+        assert self.agent is not None or not self.worker_index
+
+    def get_metrics(self) -> dict[str, Any]:
+        """Returns nothing: the driver computes the metrics from the rollouts."""
+        return {}
+
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Returns the version of the weights; the weights themselves are the learner's."""
+        return {WEIGHTS_SEQ_NO: self._weights_seq_no}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes the learner's weights, if `state` holds any, and their version."""
+        if COMPONENT_RL_MODULE not in state or self.agent is None:
+            return
+        weights = state[COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
+        self._weights_seq_no = state.get(WEIGHTS_SEQ_NO, 0)
+        self.agent.update_weights(
+            ((name, torch.as_tensor(array)) for name, array in weights.items()), policy_version=self._weights_seq_no
+        )
+
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[()], dict[str, Any]]:
+        """Returns what RLlib needs to make this env runner again from a checkpoint."""
+        return (), {"config": self.config}
+
+    def stop(self) -> None:
+        """Closes the environments and the engine."""
+        for envs in self._envs.values():
+            for env in envs:
+                env.close()
+            envs.clear()
+        if self.agent is not None:
+            self.agent.close()
+
+    def _environments(self, count: int, name: EnvName) -> list[gym.Env[str, str]]:
+        envs = self._envs[name]
+        while len(envs) < count:
+            envs.append(gym.make(self.config.env, disable_env_checker=True, **self._env_configs[name]))
+        return envs[:count]
+
+
+def _reset_alike(group: list[gym.Env[str, str]], reset: GroupReset) -> str:
+    observations = {env.reset(seed=reset.seed, options=reset.options)[0] for env in group}
+    if len(observations) > 1:
+        raise ValueError(
+            f"{group[0].spec.id if group[0].spec else group[0]}: environments reset with seed={reset.seed} and "
+            f"options={reset.options} pose {len(observations)} different problems. A group needs one: draw the problem "
+            "from self.np_random after super().reset(seed=seed)."
+        )
+    return observations.pop()
+
+
+def _step(
+    env: gym.Env[str, str], reset: GroupReset, observation: str, prompt: list[int], completion: agents.Completion
+) -> Rollout:
+    _, reward, terminated, truncated, info = env.step(completion.text)
+    if not (terminated or truncated):
+        raise ValueError(
+            f"{env.spec.id if env.spec else env}: the episode goes on after one step; this runner trains on "
+            "environments whose episode is one completion."
+        )
+    return Rollout(
+        group_id=reset.group_id,
+        observation=observation,
+        text=completion.text,
+        prompt_token_ids=tuple(prompt),
+        completion_token_ids=completion.token_ids,
+        rollout_logprobs=np.asarray(completion.logprobs, dtype=np.float32),
+        reward=float(reward),
+        correct=bool(info["correct"]) if "correct" in info else None,
+        finish_reason=completion.finish_reason,
+        policy_version=completion.policy_version,
+    )

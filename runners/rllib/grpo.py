@@ -1,0 +1,281 @@
+"""GRPO as an RLlib algorithm: the configuration and the training step.
+
+    config = GRPOConfig().environment("gsm8k_env:GSM8K-v0", env_config={"dataset": "builtin:1-2"})
+    algo = config.build_algo()
+    algo.train()
+
+Group Relative Policy Optimization: Shao et al., DeepSeekMath, https://arxiv.org/abs/2402.03300.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import ray
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, WEIGHTS_SEQ_NO
+from ray.tune import register_trainable
+
+from agents import SamplingParams
+from agents.models import resolve_model
+from runners.objectives.advantages import ADVANTAGES, GroupAdvantages
+from runners.rllib.calls import broadcast, call_env_runners
+from runners.rllib.config import GRPOSettings
+from runners.rllib.problem_sampler import ProblemSampler, evaluation_resets, sampling_seed
+from runners.rllib.rollout import EnvName, GroupReset, Rollout, SampleRequest, SampleResult
+from runners.rllib.summaries import evaluation_summary, group_summary, rollout_summary
+from runners.rllib.train_batch import build_train_batch, padded_columns
+
+
+class GRPOConfig(GRPOSettings):
+    """Configuration of `GRPO`; every setting is documented in `GRPOSettings`."""
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class or GRPO)
+
+
+class GRPO(Algorithm):
+    """Each iteration: choose problems, sample groups, compute advantages, update the policy, hand out the weights."""
+
+    config: GRPOSettings
+
+    @classmethod
+    def get_default_config(cls) -> GRPOConfig:
+        """Returns the default configuration."""
+        return GRPOConfig()
+
+    def setup(self, config: GRPOSettings) -> None:
+        """Pins what may differ between machines, then builds env runners and learners."""
+        # Resolved once here: a wrong name fails before any worker starts, and a hub model is fetched once.
+        resolve_model(self.config.policy_model)
+        self._pin_env_configs()
+        super().setup(config)
+        local = self.env_runner_group.local_env_runner
+        self.problem_sampler = ProblemSampler(local.num_problems("train"), self.config.seed or 0)
+        self._num_eval_problems = local.num_problems("eval")
+        self.evaluation_rollouts: list[Rollout] = []
+        self._sync_weights()
+
+    def training_step(self) -> None:
+        """One step of GRPO, on new problems."""
+        started = time.perf_counter()
+        rollouts, num_dropped = self._sample_step()
+        sampled = time.perf_counter()
+        advantages = self._advantages(rollouts)
+        self._update(rollouts, advantages)
+        updated = time.perf_counter()
+        self._sync_weights()
+        synced = time.perf_counter()
+
+        summary = {**rollout_summary(rollouts), **group_summary(advantages)}
+        tokens = summary["num_completion_tokens"]
+        self._log(
+            "rollouts",
+            **summary,
+            num_dropped_prompts=num_dropped,
+            num_env_runner_restarts=self.env_runner_group.num_remote_worker_restarts(),
+            epoch=self.problem_sampler.epoch,
+            policy_version=self.policy_version,
+            sample_s=sampled - started,
+            update_s=updated - sampled,
+            sync_s=synced - updated,
+            tokens_per_s=tokens / (synced - started),
+            sample_tokens_per_s=tokens / (sampled - started),
+        )
+        # The names that RLlib's own stoppers and schedulers look for.
+        self._log(ENV_RUNNER_RESULTS, episode_return_mean=summary["reward_mean"])
+        self.metrics.log_value(
+            (ENV_RUNNER_RESULTS, "num_env_steps_sampled_lifetime"), len(rollouts), reduce="lifetime_sum"
+        )
+
+    def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
+        """Evaluates on the held-out problems: greedy, and sampled at the training temperature.
+
+        The same problems every time, one completion each, on the training env runners and their engines.
+
+        Returns:
+            {"greedy": `evaluation_summary`, "sampled": the same, "env_runners": {"episode_return_mean": greedy's}}.
+        """
+        resets = evaluation_resets(self._num_eval_problems, self.config.evaluation_duration)
+        greedy = self._sample(resets, self.config.sampling_params(n=1, temperature=0.0), "eval").rollouts
+        sampled = self._sample(resets, self.config.sampling_params(n=1), "eval").rollouts
+        if not greedy:
+            raise ValueError(_all_dropped_message(self.config.max_prompt_tokens))
+        self.evaluation_rollouts = greedy
+        results = {"greedy": evaluation_summary(greedy), "sampled": evaluation_summary(sampled)}
+        return {**results, ENV_RUNNER_RESULTS: {"episode_return_mean": results["greedy"]["reward_mean"]}}
+
+    def save_policy(self, folder: str | Path) -> None:
+        """Writes the policy as a Hugging Face folder: configuration, safetensors, tokenizer."""
+        from transformers import AutoTokenizer
+
+        source = resolve_model(self.config.policy_model)
+
+        def save(learner: Any) -> None:
+            learner.module[DEFAULT_MODULE_ID].model.save_pretrained(folder)
+            AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+
+        ids = None if self.learner_group.is_local else [0]
+        for result in self.learner_group.foreach_learner(save, remote_actor_ids=ids):
+            result.get()
+
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Returns RLlib's state and the problem sampler's."""
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        state["problem_sampler"] = self.problem_sampler.get_state()
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from `get_state`."""
+        super().set_state(state)
+        if "problem_sampler" in state:
+            self.problem_sampler.set_state(state["problem_sampler"])
+
+    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """Restores a checkpoint and hands its weights to the agents before it returns."""
+        super().restore_from_path(path, *args, **kwargs)
+        self._sync_weights()
+
+    @classmethod
+    def _should_create_evaluation_env_runners(cls, eval_config: Any) -> bool:
+        """Never: a second set of engines would hold a second copy of the model."""
+        return False
+
+    def _pin_env_configs(self) -> None:
+        """Replaces options such as dataset="auto" by what they resolve to here, so that all workers agree.
+
+        An environment that has such options names their resolved values in `resolved_options`.
+        """
+        config = self.config.copy(copy_frozen=False)
+        evaluation_config = dict(config.evaluation_config or {})
+        pinned = _resolved_options(config.env, dict(config.env_config))
+        config.environment(env_config=pinned)
+        overrides = {**pinned, **evaluation_config.get("env_config", {})}
+        evaluation_config["env_config"] = _resolved_options(config.env, overrides)
+        config.evaluation(evaluation_config=evaluation_config)
+        config.freeze()
+        self.config = config
+
+    def _sample_step(self) -> tuple[list[Rollout], int]:
+        """Samples `num_prompts` groups; a prompt over the limit is replaced by the next problem."""
+        rollouts: list[Rollout] = []
+        missing, dropped = self.config.num_prompts, 0
+        limit = self.problem_sampler.num_problems or 10 * self.config.num_prompts
+        while missing:
+            result = self._sample(self.problem_sampler.draw(missing), self.config.sampling_params(), "train")
+            rollouts += result.rollouts
+            missing, dropped = result.num_dropped_prompts, dropped + result.num_dropped_prompts
+            if dropped >= limit:
+                raise ValueError(_all_dropped_message(self.config.max_prompt_tokens))
+        stale = {r.policy_version for r in rollouts} - {self.policy_version}
+        if stale:
+            raise RuntimeError(f"Completions of policy versions {sorted(stale)} in step {self.policy_version}.")
+        return rollouts, dropped
+
+    def _sample(self, resets: list[GroupReset], sampling: SamplingParams, env: EnvName) -> SampleResult:
+        """Samples whole groups, shared out over the env runners."""
+        shares = np.array_split(np.arange(len(resets)), max(1, self.config.num_env_runners))
+        tasks = []
+        for share in shares:
+            if not share.size:
+                continue
+            groups = [resets[i] for i in share]
+            seed = sampling_seed(self.config.seed or 0, groups[0].group_id, env)
+            request = SampleRequest(
+                resets=groups,
+                sampling=self.config.sampling_params(base=sampling, seed=seed),
+                max_prompt_tokens=self.config.max_prompt_tokens,
+                env=env,
+            )
+            tasks.append(partial(_sample_request, request=request))
+        results = call_env_runners(
+            self.env_runner_group, tasks, timeout_s=self.config.sample_timeout_s, restore=self._restore_env_runners
+        )
+        return SampleResult(
+            rollouts=[rollout for result in results for rollout in result.rollouts],
+            num_dropped_prompts=sum(result.num_dropped_prompts for result in results),
+        )
+
+    def _restore_env_runners(self) -> None:
+        self.restore_env_runners(self.env_runner_group)
+        self._sync_weights()
+
+    def _advantages(self, rollouts: list[Rollout]) -> GroupAdvantages:
+        rewards = np.array([r.reward for r in rollouts])
+        if self.config.kl_coeff and self.config.kl_placement == "reward":
+            rewards = rewards - self.config.kl_coeff * self._reference_kl(rollouts)
+        group_ids = np.array([r.group_id for r in rollouts])
+        return ADVANTAGES.lookup(self.config.advantage)(rewards, group_ids)
+
+    def _reference_kl(self, rollouts: list[Rollout]) -> np.ndarray:
+        batch = _as_batch(padded_columns(rollouts))
+        ids = None if self.learner_group.is_local else [0]
+        results = self.learner_group.foreach_learner(
+            partial(_reference_kl_of, batch=batch), remote_actor_ids=ids
+        )
+        return next(iter(results)).get()
+
+    def _update(self, rollouts: list[Rollout], advantages: GroupAdvantages) -> None:
+        rng = np.random.default_rng([self.config.seed or 0, self.iteration, 1])
+        columns = build_train_batch(rollouts, advantages, self.config.batch_plan(), rng)
+        results = self.learner_group.update(batch=_as_batch(columns))
+        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+
+    def _sync_weights(self) -> None:
+        """Hands the learner's weights to every agent, and waits: the next step must not sample from old ones."""
+        state = self.learner_group.get_state(
+            components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True
+        )[COMPONENT_LEARNER]
+        state = {key: state[key] for key in (COMPONENT_RL_MODULE, WEIGHTS_SEQ_NO)}
+        self.policy_version = state[WEIGHTS_SEQ_NO]
+        remote = self.env_runner_group.num_remote_env_runners()
+        broadcast(
+            self.env_runner_group,
+            partial(_set_state, state=ray.put(state) if remote else state),
+            timeout_s=self.config.sync_timeout_s,
+        )
+
+    def _log(self, key: str, **values: float) -> None:
+        for name, value in values.items():
+            self.metrics.log_value((key, name), value, window=1)
+
+
+def _sample_request(env_runner: Any, *, request: SampleRequest) -> SampleResult:
+    return env_runner.sample(request)
+
+
+def _set_state(env_runner: Any, *, state: Any) -> None:
+    env_runner.set_state(ray.get(state) if isinstance(state, ray.ObjectRef) else state)
+
+
+def _reference_kl_of(learner: Any, *, batch: MultiAgentBatch) -> np.ndarray:
+    return learner.reference_kl(batch)
+
+
+def _as_batch(columns: dict[str, np.ndarray]) -> MultiAgentBatch:
+    return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=len(columns["lengths"]))
+
+
+def _resolved_options(env_id: Any, options: dict[str, Any]) -> dict[str, Any]:
+    env = gym.make(env_id, disable_env_checker=True, **options)
+    if env.has_wrapper_attr("resolved_options"):
+        options = {**options, **env.get_wrapper_attr("resolved_options")}
+    env.close()
+    return options
+
+
+def _all_dropped_message(limit: int) -> str:
+    return (
+        f"Every prompt is longer than max_prompt_tokens={limit}: nothing is left to sample. "
+        "Raise it with training(max_prompt_tokens=...) or --set max_prompt_tokens=N."
+    )
+
+
+register_trainable("GRPO", GRPO)

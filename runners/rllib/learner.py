@@ -1,0 +1,180 @@
+"""The GRPO learner: old and reference passes, micro-batches, one gradient for any number of learners."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from transformers import PreTrainedModel
+
+from runners.objectives.batching import micro_batches
+from runners.objectives.objective import ObjectiveInputs, policy_loss
+from runners.objectives.reductions import masked_sum
+from runners.objectives.stats import PolicyStats
+from runners.rllib.rl_module import TextPolicyModule
+
+Batch = dict[str, torch.Tensor]
+
+
+class GRPOLearner(TorchLearner):
+    """Updates the policy on one batch of `build_train_batch`.
+
+    RLlib's loop stays in charge: `update` asks `_create_iterator_if_necessary` for the optimizer steps and gives each
+    to `_update`. The gradients of a step are summed over micro-batches here and over learners by one all-reduce, which
+    is exact because the loss weights carry the global denominators; modules are therefore not wrapped in DDP.
+    """
+
+    def build(self) -> None:
+        """Builds module and optimizer, and freezes the reference policy where the KL term needs one."""
+        if self.config.num_threads:
+            torch.set_num_threads(self.config.num_threads)
+        super().build()
+        self._objective = self.config.objective()
+        self._stats = PolicyStats()
+        self._reference = None
+        if self.config.kl_coeff:
+            self._reference = copy.deepcopy(self._policy.model).requires_grad_(False)
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """Registers AdamW over every parameter."""
+        parameters = self.get_parameters(self.module[module_id])
+        optimizer = torch.optim.AdamW(
+            parameters, lr=config.lr, betas=config.adam_betas, eps=config.adam_epsilon, weight_decay=config.weight_decay
+        )
+        self.register_optimizer(
+            module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=config.lr
+        )
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: Batch, fwd_out: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """Returns the micro-batch's part of the minibatch's loss, a scalar."""
+        inputs = ObjectiveInputs(
+            logprobs=fwd_out["logprobs"],
+            entropies=fwd_out["entropies"],
+            old_logprobs=batch.get("old_logprobs"),
+            rollout_logprobs=batch["rollout_logprobs"],
+            ref_logprobs=batch.get("ref_logprobs"),
+            advantages=batch["advantages"],
+            loss_mask=batch["loss_mask"],
+            loss_weights=batch["loss_weights"],
+        )
+        loss, stats = policy_loss(inputs, self._objective)
+        self._stats += stats
+        return loss
+
+    def reference_kl(self, batch: MultiAgentBatch) -> np.ndarray:
+        """Returns [B] sums over each completion of log pi_rollout - log pi_ref: the penalty of a KL in the reward."""
+        columns = self._convert_batch_type(batch).policy_batches[DEFAULT_MODULE_ID]
+        difference = columns["rollout_logprobs"] - self._scored(columns, self._reference)
+        return masked_sum(difference, columns["loss_mask"], dim=1).cpu().numpy()
+
+    @property
+    def _policy(self) -> TextPolicyModule:
+        return self.module[DEFAULT_MODULE_ID]
+
+    def _make_modules_ddp_if_necessary(self) -> None:
+        """Leaves the modules bare; see the class docstring."""
+
+    def _create_iterator_if_necessary(self, *, training_data: Any, **kwargs: Any) -> Iterator[MultiAgentBatch]:
+        """Yields the optimizer steps of a batch: every minibatch of every epoch, in order."""
+        batch = self._make_batch_if_necessary(training_data=training_data)
+        columns: Batch = dict(batch.policy_batches[DEFAULT_MODULE_ID])
+        num_epochs, num_minibatches = self.config.num_epochs, self.config.num_minibatches()
+        # With a single optimizer step the policy has not moved: it is its own old policy, and the pass is saved.
+        if num_epochs * num_minibatches > 1:
+            columns["old_logprobs"] = self._scored(columns, self._policy.model)
+        if self._reference is not None:
+            columns["ref_logprobs"] = self._scored(columns, self._reference)
+        for epoch in range(num_epochs):
+            columns["loss_weights"] = columns[f"loss_weights_{epoch}"]
+            for minibatch in range(num_minibatches):
+                rows = columns[f"minibatch_{epoch}"] == minibatch
+                step = {name: column[rows] for name, column in columns.items()}
+                yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(step)}, env_steps=int(rows.sum()))
+
+    def _update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[dict, dict[str, torch.Tensor], dict]:
+        """Makes one optimizer step."""
+        columns: Batch = dict(batch[DEFAULT_MODULE_ID])
+        self._stats = PolicyStats()
+        for parameter in self._params.values():
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.zero_()
+        for micro in _micro_batches(columns, self.config.micro_batch_tokens):
+            fwd_out = {DEFAULT_MODULE_ID: self._policy.forward_train(micro)}
+            losses = self.compute_losses(fwd_out=fwd_out, batch={DEFAULT_MODULE_ID: micro})
+            losses[DEFAULT_MODULE_ID].backward()
+        gradients = {reference: parameter.grad for reference, parameter in self._params.items()}
+        stats = self._sum_over_learners(list(gradients.values()), self._stats)
+        grad_norm = torch.nn.utils.get_total_norm(gradients.values())
+        self._check_finite(stats, grad_norm)
+        self._log(stats, float(grad_norm))
+        self.apply_gradients(self.postprocess_gradients(gradients))
+        return {}, {DEFAULT_MODULE_ID: torch.tensor(stats.loss)}, {}
+
+    @torch.no_grad()
+    def _scored(self, columns: Batch, model: PreTrainedModel) -> torch.Tensor:
+        """Returns the logprobs [B, T] of all rows under `model`."""
+        logprobs = torch.zeros_like(columns["rollout_logprobs"])
+        for rows, micro in _micro_batch_rows(columns, self.config.micro_batch_tokens):
+            scored = self._policy.score(model, micro, with_entropy=False)["logprobs"]
+            logprobs[rows, : scored.shape[1]] = scored
+        return logprobs
+
+    def _sum_over_learners(self, gradients: list[torch.Tensor], stats: PolicyStats) -> PolicyStats:
+        """Sums the gradients in place, and returns the summed statistics."""
+        if self.config.num_learners <= 1:
+            return stats
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        torch.distributed.all_reduce(flat)
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+        parts: list[Any] = [None] * self.config.num_learners
+        torch.distributed.all_gather_object(parts, stats)
+        return sum(parts, PolicyStats())
+
+    def _check_finite(self, stats: PolicyStats, grad_norm: torch.Tensor) -> None:
+        # RLlib would turn non-finite gradients to zero and go on.
+        if math.isfinite(stats.loss) and torch.isfinite(grad_norm):
+            return
+        raise FloatingPointError(
+            f"The update broke down: loss {stats.loss}, gradient norm {float(grad_norm)} over {stats.num_tokens:.0f} "
+            f"tokens, largest ratio {stats.ratio_max:.3g}. The weights were not changed. A lower lr (now "
+            f"{self.config.lr}) or grad_clip (now {self.config.grad_clip}) often helps."
+        )
+
+    def _log(self, stats: PolicyStats, grad_norm: float) -> None:
+        means = {
+            "loss": stats.loss,
+            "grad_norm": grad_norm,
+            "entropy": stats.entropy,
+            "approx_kl": stats.approx_kl,
+            "clip_frac": stats.clip_frac,
+            "importance_weight_mean": stats.importance_weight,
+            "logprob_diff_mean": stats.logprob_diff_mean,
+        }
+        if self._reference is not None:
+            means["ref_kl"] = stats.kl
+        for name, value in means.items():
+            self.metrics.log_value((DEFAULT_MODULE_ID, name), value, reduce="mean")
+        for name, value in (("ratio_max", stats.ratio_max), ("logprob_diff_max", stats.logprob_diff_max)):
+            self.metrics.log_value((DEFAULT_MODULE_ID, name), value, reduce="max")
+
+
+def _micro_batches(columns: Batch, max_tokens: int) -> Iterator[Batch]:
+    return (micro for _, micro in _micro_batch_rows(columns, max_tokens))
+
+
+def _micro_batch_rows(columns: Batch, max_tokens: int) -> Iterator[tuple[torch.Tensor, Batch]]:
+    """Yields row indices and their columns, rows of like length together, without the padding none of them needs."""
+    lengths = columns["lengths"]
+    for indices in micro_batches(lengths.cpu().numpy(), max_tokens):
+        rows = torch.as_tensor(indices, device=lengths.device)
+        longest = int(lengths[rows].max())
+        yield rows, {name: c[rows, :longest] if c.ndim == 2 else c[rows] for name, c in columns.items()}

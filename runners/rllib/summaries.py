@@ -1,0 +1,50 @@
+"""What a set of rollouts amounts to, in numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from runners.objectives.advantages import GroupAdvantages
+from runners.rllib.rollout import Rollout
+
+
+def rollout_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Returns the means over B rollouts; see `runners.run_folder.metrics` for each name's meaning."""
+    rewards = np.array([r.reward for r in rollouts])
+    known = rewards[~np.isnan(rewards)]
+    lengths = np.array([len(r.completion_token_ids) for r in rollouts])
+    summary = {
+        "reward_mean": float(known.mean()) if known.size else math.nan,
+        "reward_std": float(known.std()) if known.size else math.nan,
+        "missing_rewards": float(np.isnan(rewards).sum()),
+        "completion_tokens_mean": float(lengths.mean()),
+        "completion_tokens_max": float(lengths.max()),
+        "prompt_tokens_mean": float(np.mean([len(r.prompt_token_ids) for r in rollouts])),
+        "truncated_share": float(np.mean([r.finish_reason == "length" for r in rollouts])),
+        "num_completion_tokens": float(lengths.sum()),
+    }
+    correct = [r.correct for r in rollouts if r.correct is not None]
+    if correct:
+        summary["accuracy"] = float(np.mean(correct))
+    return summary
+
+
+def group_summary(advantages: GroupAdvantages) -> dict[str, float]:
+    """Returns the share of groups whose rewards are all equal: they teach nothing."""
+    return {"flat_group_share": advantages.num_flat_groups / max(1, advantages.num_groups)}
+
+
+def evaluation_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Returns `rollout_summary` with the standard error of the accuracy (of the mean reward without one).
+
+    One completion a problem, so the problems are independent draws: se = sqrt(p (1 - p) / n) for 0/1 outcomes.
+    """
+    summary = rollout_summary(rollouts)
+    outcomes = np.array([r.reward if r.correct is None else float(r.correct) for r in rollouts])
+    outcomes = outcomes[~np.isnan(outcomes)]
+    summary["standard_error"] = float(outcomes.std() / math.sqrt(max(1, outcomes.size)))
+    summary["num_problems"] = float(len(rollouts))
+    return summary

@@ -1,0 +1,1 @@
+"""What a run leaves behind: runs/<name>/ with its metrics, samples, checkpoints, policy and picture."""

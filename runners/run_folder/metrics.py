@@ -1,0 +1,69 @@
+"""The metrics of a step: where each stands in RLlib's result, and what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_ROLLOUTS, _LEARNER, _EVALUATION = "rollouts", "learners/default_policy", "evaluation"
+
+# name -> (place in the result, meaning). This table is the documentation of metrics.jsonl.
+METRICS: dict[str, tuple[str, str]] = {
+    "reward_mean": (_ROLLOUTS, "Mean reward of the step's completions; missing rewards left out."),
+    "reward_std": (_ROLLOUTS, "Standard deviation of the same rewards."),
+    "accuracy": (_ROLLOUTS, "Share of completions that the environment calls correct, where it does."),
+    "flat_group_share": (_ROLLOUTS, "Share of groups whose rewards are all equal; their advantages are 0."),
+    "missing_rewards": (_ROLLOUTS, "Completions whose reward the environment could not compute (NaN)."),
+    "completion_tokens_mean": (_ROLLOUTS, "Mean tokens of a completion, the end token included."),
+    "completion_tokens_max": (_ROLLOUTS, "Most tokens of a completion."),
+    "prompt_tokens_mean": (_ROLLOUTS, "Mean tokens of a prompt."),
+    "num_completion_tokens": (_ROLLOUTS, "Tokens generated in the step."),
+    "truncated_share": (_ROLLOUTS, "Share of completions cut by max_tokens or the context."),
+    "num_dropped_prompts": (_ROLLOUTS, "Prompts over max_prompt_tokens, replaced by the next problems."),
+    "epoch": (_ROLLOUTS, "Passes over the problems so far; 0 for an endless environment."),
+    "policy_version": (_ROLLOUTS, "Updates that the agents' weights have seen."),
+    "num_env_runner_restarts": (_ROLLOUTS, "Env runners restarted since the start."),
+    "loss": (_LEARNER, "The objective's value, mean over the step's optimizer steps."),
+    "entropy": (_LEARNER, "Mean entropy (nats) of the policy at the completions' tokens."),
+    "approx_kl": (_LEARNER, "Mean k3 estimate of KL(old || current) at each optimizer step (nats a token)."),
+    "ref_kl": (_LEARNER, "Mean KL estimate to the reference policy, with kl_estimator; absent without a reference."),
+    "clip_frac": (_LEARNER, "Share of tokens whose ratio the clip holds back."),
+    "ratio_max": (_LEARNER, "Largest ratio of current to old probability of a token."),
+    "importance_weight_mean": (_LEARNER, "Mean truncated importance weight; 1 when importance_cap is off."),
+    "grad_norm": (_LEARNER, "Norm of the gradient before clipping, mean over the optimizer steps."),
+    "logprob_diff_mean": (_LEARNER, "Mean |rollout - old logprob|: how far engine and learner disagree."),
+    "logprob_diff_max": (_LEARNER, "Largest |rollout - old logprob| of the step."),
+    "sample_s": (_ROLLOUTS, "Seconds of sampling, rewards included."),
+    "update_s": (_ROLLOUTS, "Seconds of the update, advantages included."),
+    "sync_s": (_ROLLOUTS, "Seconds of handing the weights to the agents."),
+    "tokens_per_s": (_ROLLOUTS, "Generated tokens over the seconds of the whole step."),
+    "sample_tokens_per_s": (_ROLLOUTS, "Generated tokens over the seconds of sampling."),
+    "eval_accuracy": (f"{_EVALUATION}/greedy", "Greedy accuracy on the held-out problems."),
+    "eval_standard_error": (f"{_EVALUATION}/greedy", "Standard error of eval_accuracy."),
+    "eval_reward_mean": (f"{_EVALUATION}/greedy", "Greedy mean reward on the held-out problems."),
+    "eval_truncated_share": (f"{_EVALUATION}/greedy", "Share of greedy completions cut by max_tokens."),
+    "eval_completion_tokens_mean": (f"{_EVALUATION}/greedy", "Mean tokens of a greedy completion."),
+    "eval_num_problems": (f"{_EVALUATION}/greedy", "Held-out problems evaluated."),
+    "eval_sampled_accuracy": (f"{_EVALUATION}/sampled", "Accuracy on the same problems, sampled as in training."),
+    "eval_sampled_standard_error": (f"{_EVALUATION}/sampled", "Standard error of eval_sampled_accuracy."),
+    "eval_sampled_reward_mean": (f"{_EVALUATION}/sampled", "Sampled mean reward on the held-out problems."),
+}
+
+
+def metrics_row(result: Mapping[str, Any], step: int) -> dict[str, float]:
+    """Returns {"step": step, name: value, ...} with the metrics of `METRICS` that an RLlib result holds."""
+    row: dict[str, float] = {"step": step}
+    for name, (place, _) in METRICS.items():
+        key = name.removeprefix("eval_sampled_").removeprefix("eval_") if place.startswith(_EVALUATION) else name
+        node: Any = result
+        for part in (*place.split("/"), key):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        if node is not None:
+            row[name] = float(node)
+    return row
+
+
+def markdown_table() -> str:
+    """Returns the table of all metrics, as the documentation shows it."""
+    lines = ["| metric | meaning |", "|---|---|"]
+    return "\n".join(lines + [f"| `{name}` | {meaning} |" for name, (_, meaning) in METRICS.items()])

@@ -1,0 +1,47 @@
+"""The picture of a run: accuracy on held-out problems and training reward over steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def plot_learning_curve(rows: Sequence[dict[str, float]], path: Path, title: str) -> None:
+    """Draws learning_curve.png from the rows of metrics.jsonl.
+
+    Shaded: one standard error of the evaluation on either side.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    training = [row for row in rows if "reward_mean" in row]
+    axes.plot(
+        [r["step"] for r in training],
+        [r["reward_mean"] for r in training],
+        color="0.75",
+        linewidth=1,
+        label="training reward (sampled)",
+    )
+    _plot_evaluation(axes, rows, "eval_", "C0", "held-out, greedy")
+    _plot_evaluation(axes, rows, "eval_sampled_", "C1", "held-out, sampled")
+    axes.set(xlabel="step", ylabel="accuracy", ylim=(0, 1), title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", frameon=False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _plot_evaluation(axes: Any, rows: Sequence[dict[str, float]], prefix: str, color: str, label: str) -> None:
+    # An environment that reports no "correct" has a mean reward instead of an accuracy.
+    name = f"{prefix}accuracy" if any(f"{prefix}accuracy" in row for row in rows) else f"{prefix}reward_mean"
+    points = [(r["step"], r[name], r[f"{prefix}standard_error"]) for r in rows if name in r]
+    if not points:
+        return
+    steps, values, errors = zip(*points, strict=True)
+    axes.plot(steps, values, color=color, marker="o", markersize=3, label=label)
+    lower, upper = ([v + sign * e for v, e in zip(values, errors, strict=True)] for sign in (-1, 1))
+    axes.fill_between(steps, lower, upper, color=color, alpha=0.2, linewidth=0)

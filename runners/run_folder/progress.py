@@ -1,0 +1,73 @@
+"""What a person sees while a run goes on: a live bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_SHOWN = (
+    ("reward", "reward_mean", ".3f"),
+    ("length", "completion_tokens_mean", ".0f"),
+    ("entropy", "entropy", ".2f"),
+    ("kl", "approx_kl", ".1e"),
+    ("tokens/s", "tokens_per_s", ".0f"),
+)
+
+
+class RunProgress:
+    """Shows the steps of a run; used as a context manager.
+
+    Args:
+        total: Steps in all.
+        done: Steps already done, by a run that this one resumes.
+    """
+
+    def __init__(self, total: int, done: int = 0) -> None:
+        self.console = Console(soft_wrap=True, highlight=False)
+        self._total = total
+        self._bar = Progress(
+            TextColumn("[bold]GRPO"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total, completed=done)
+
+    def __enter__(self) -> RunProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def step(self, row: dict[str, float]) -> None:
+        """Shows a training step."""
+        text = "  ".join(f"{label} {row[name]:{form}}" for label, name, form in _SHOWN if name in row)
+        if self.console.is_terminal:
+            self._bar.update(self._task, completed=row["step"], description=text)
+        else:
+            seconds = row["sample_s"] + row["update_s"] + row["sync_s"]
+            self.say(f"step {row['step']:.0f}/{self._total}  {text}  {seconds:.2f} s")
+
+    def evaluation(self, row: dict[str, float]) -> None:
+        """Shows an evaluation."""
+        name = "accuracy" if "eval_accuracy" in row else "reward_mean"
+        shown = [
+            f"{label} {row[f'{prefix}{name}']:.3f} ± {row[f'{prefix}standard_error']:.3f}"
+            for label, prefix in (("greedy", "eval_"), ("sampled", "eval_sampled_"))
+            if f"{prefix}{name}" in row
+        ]
+        problems = f"{row['eval_num_problems']:.0f} held-out problems"
+        self.say(f"evaluation after step {row['step']:.0f}: {name.replace('_', ' ')} {', '.join(shown)} ({problems})")
+
+    def say(self, text: str) -> None:
+        """Prints a line, above the bar where there is one."""
+        self.console.print(text, markup=False)

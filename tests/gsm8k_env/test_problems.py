@@ -1,0 +1,446 @@
+"""Sources of problems: the generator, local files and their faults, and how "auto" chooses."""
+
+import copy
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from gsm8k_env import hub
+from gsm8k_env.prepare import prepared_rows
+from gsm8k_env.problems import Problem, ProblemSet, load_problems, resolve_dataset
+from gsm8k_env.rows import ground_truth_of
+
+ROWS = [
+    {"question": "Ann has 600 hats and buys 600. How many?", "answer": "600 + 600 = <<600+600=1200>>1200\n#### 1,200"},
+    {"question": "Bob’s 3 ducks lose 5 eggs. Change?", "answer": "0 - 5 = <<0-5=-5>>-5\n####  -5 "},
+]
+PROBLEMS = [
+    Problem(question=ROWS[0]["question"], solution=ROWS[0]["answer"], ground_truth="1200"),
+    Problem(question=ROWS[1]["question"], solution=ROWS[1]["answer"], ground_truth="-5"),
+]
+
+official = pytest.mark.skipif("GSM8K_DATASET" not in os.environ, reason="GSM8K_DATASET names no official data")
+
+
+def write_jsonl(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return path
+
+
+def prepared(split: str = "train") -> list[dict[str, Any]]:
+    return prepared_rows(ProblemSet(PROBLEMS, dataset="a test", split=split))
+
+
+class TestProblemSet:
+    def test_it_is_a_sequence(self) -> None:
+        problems = ProblemSet(PROBLEMS, dataset="x", split="test")
+        assert len(problems) == 2
+        assert problems[1] is problems[-1] is PROBLEMS[1]
+        assert list(problems) == list(problems[:]) == PROBLEMS
+        assert problems.longest_question == max(len(PROBLEMS[0].question), len(PROBLEMS[1].question))
+
+    def test_it_does_not_change(self) -> None:
+        problems = ProblemSet(PROBLEMS, dataset="x", split="test")
+        with pytest.raises(ValueError, match="read-only"):
+            problems.questions[0] = "other"
+        with pytest.raises(TypeError):
+            problems[0] = PROBLEMS[1]  # type: ignore[index]
+
+    def test_the_fingerprint_is_of_content_in_order(self) -> None:
+        def fingerprint(problems: list[Problem], dataset: str = "x") -> str:
+            return ProblemSet(problems, dataset=dataset, split="test").fingerprint
+
+        assert fingerprint(PROBLEMS) == fingerprint(list(PROBLEMS), dataset="y")
+        assert len(fingerprint(PROBLEMS)) == 64
+        moved = [Problem(question="ab", solution="c", ground_truth="1")], [
+            Problem(question="a", solution="bc", ground_truth="1")
+        ]
+        others = [PROBLEMS[:1], PROBLEMS[::-1], [*PROBLEMS, PROBLEMS[0]], *moved]
+        assert len({fingerprint(PROBLEMS), *map(fingerprint, others)}) == 6
+
+    def test_copies_share(self) -> None:
+        problems = load_problems("test", "builtin")
+        assert copy.deepcopy(problems) is copy.copy(problems) is problems
+
+    def test_a_loaded_set_is_pickled_by_name(self) -> None:
+        problems = load_problems("test", "builtin")
+        assert pickle.loads(pickle.dumps(problems)) is problems
+        assert len(pickle.dumps(problems)) < 500
+
+    def test_another_set_is_pickled_by_content(self) -> None:
+        problems = pickle.loads(pickle.dumps(ProblemSet(PROBLEMS, dataset="x", split="test")))
+        assert list(problems) == PROBLEMS
+        assert (problems.dataset, problems.split) == ("x", "test")
+
+    def test_changed_data_is_noticed_when_unpickled(self, tmp_path: Path) -> None:
+        path = write_jsonl(tmp_path / "train.jsonl", ROWS)
+        data = pickle.dumps(load_problems("train", path))
+        write_jsonl(path, ROWS[:1])
+        with pytest.raises(ValueError, match="not what it was"):
+            pickle.loads(data)
+
+
+class TestBuiltin:
+    def test_sizes_are_those_of_the_official_data(self) -> None:
+        assert [len(load_problems(split, "builtin")) for split in ("train", "test")] == [7473, 1319]
+
+    def test_one_object_a_process(self) -> None:
+        assert load_problems("train", "builtin") is load_problems("train", "builtin:1-5")
+
+    def test_splits_and_levels_differ(self) -> None:
+        sources = [("train", "builtin"), ("test", "builtin"), ("train", "builtin:1"), ("train", "builtin:1-2")]
+        sets = [load_problems(split, name) for split, name in sources]
+        assert len({problems.fingerprint for problems in sets}) == 4
+        assert not {problem.question for problem in sets[0]} & {problem.question for problem in sets[1]}
+
+    def test_levels_are_numbers_of_steps(self) -> None:
+        for name, steps in [("builtin:1", {1}), ("builtin:4", {4}), ("builtin:2-3", {2, 3}), ("builtin", {1, 2, 3, 4, 5})]:
+            assert {problem.solution.count("<<") for problem in load_problems("test", name)} == steps
+
+    @pytest.mark.parametrize(
+        ("name", "explicit"),
+        [("builtin", "builtin"), ("builtin:1-5", "builtin"), ("builtin:3-3", "builtin:3"), ("builtin:1-2", "builtin:1-2")],
+    )
+    def test_names(self, name: str, explicit: str) -> None:
+        assert resolve_dataset(name) == explicit
+        assert load_problems("test", name).dataset == explicit
+
+    @pytest.mark.parametrize("name", ["builtin:0", "builtin:6", "builtin:", "builtin:1-9", "builtin:a", "Builtin"])
+    def test_bad_levels(self, name: str) -> None:
+        with pytest.raises(ValueError, match=f"{name}.*'builtin:1-2'"):
+            resolve_dataset(name)
+
+    def test_levels_from_high_to_low(self) -> None:
+        with pytest.raises(ValueError, match=r"'builtin:2-4' instead of 'builtin:4-2'"):
+            resolve_dataset("builtin:4-2")
+
+
+class TestFiles:
+    @pytest.mark.parametrize("name", ["train.jsonl", "train.parquet", "mine.jsonl"])
+    def test_the_official_layout(self, tmp_path: Path, name: str) -> None:
+        write = write_jsonl if name.endswith("jsonl") else write_parquet
+        path = write(tmp_path / name, ROWS)
+        problems = load_problems("train", str(path))
+        assert list(problems) == PROBLEMS
+        assert (problems.dataset, problems.split) == (str(path), "train")
+
+    @pytest.mark.parametrize("name", ["test.jsonl", "validation.parquet"])
+    def test_the_prepared_layout(self, tmp_path: Path, name: str) -> None:
+        write = write_jsonl if name.endswith("jsonl") else write_parquet
+        write(tmp_path / name, prepared("test"))
+        assert list(load_problems("test", tmp_path)) == PROBLEMS
+
+    def test_blank_lines_and_windows_line_ends_are_skipped(self, tmp_path: Path) -> None:
+        path = tmp_path / "train.jsonl"
+        path.write_bytes(b"\r\n".join(json.dumps(row).encode() for row in ROWS) + b"\r\n\r\n")
+        assert list(load_problems("train", path)) == PROBLEMS
+
+    def test_a_folder_serves_both_splits(self, tmp_path: Path) -> None:
+        write_jsonl(tmp_path / "train.jsonl", ROWS)
+        write_jsonl(tmp_path / "test.jsonl", ROWS[1:])
+        write_jsonl(tmp_path / "train_socratic.jsonl", [{"other": 1}])
+        assert [len(load_problems(split, tmp_path)) for split in ("train", "test")] == [2, 1]
+
+    def test_shards_are_joined_in_order(self, tmp_path: Path) -> None:
+        for i, row in enumerate(ROWS):
+            write_parquet(tmp_path / f"train-0000{i}-of-00002.parquet", [row])
+        assert list(load_problems("train", tmp_path)) == PROBLEMS
+
+    def test_a_relative_path_becomes_absolute(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_jsonl(tmp_path / "train.jsonl", ROWS)
+        monkeypatch.chdir(tmp_path)
+        assert resolve_dataset("train.jsonl") == str(tmp_path / "train.jsonl")
+        assert load_problems("train", ".").dataset == str(tmp_path)
+
+    def test_a_rewritten_file_is_read_again(self, tmp_path: Path) -> None:
+        path = write_jsonl(tmp_path / "train.jsonl", ROWS)
+        assert load_problems("train", path) is load_problems("train", path)
+        write_jsonl(path, ROWS[:1])
+        assert len(load_problems("train", path)) == 1
+
+    def test_two_candidates_are_an_error(self, tmp_path: Path) -> None:
+        write_jsonl(tmp_path / "test.jsonl", ROWS)
+        write_parquet(tmp_path / "validation.parquet", prepared("test"))
+        with pytest.raises(ValueError, match=r"test\.jsonl and validation\.parquet.*'test' split"):
+            load_problems("test", tmp_path)
+
+    def test_a_folder_without_the_split(self, tmp_path: Path) -> None:
+        write_jsonl(tmp_path / "train.jsonl", ROWS)
+        with pytest.raises(ValueError, match=r"no file for the 'test' split; looked for test\.jsonl, test\.parquet, val"):
+            load_problems("test", tmp_path)
+
+    def test_a_training_file_is_not_tested_on(self, tmp_path: Path) -> None:
+        path = write_jsonl(tmp_path / "train.jsonl", ROWS)
+        with pytest.raises(ValueError, match=r"named as the 'train' split, but split='test'"):
+            load_problems("test", path)
+
+    @pytest.mark.parametrize("name", ["nowhere.jsonl", "./nowhere", "~/nowhere/at/all", "/nowhere/at/all"])
+    def test_no_such_path(self, name: str) -> None:
+        with pytest.raises(ValueError, match="no file or folder .*nowhere"):
+            load_problems("train", name)
+
+    def test_another_kind_of_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "train.csv"
+        path.write_text("question,answer\n")
+        with pytest.raises(ValueError, match=r"train\.csv is neither \.jsonl nor \.parquet"):
+            load_problems("train", path)
+
+    def test_an_empty_file(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=r"no problems in .*train\.jsonl"):
+            load_problems("train", write_jsonl(tmp_path / "train.jsonl", []))
+
+    def test_a_damaged_parquet_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "train.parquet"
+        path.write_bytes(b"PAR1 and then nothing")
+        with pytest.raises(ValueError, match=r"train\.parquet: not a readable parquet file"):
+            load_problems("train", path)
+
+    @pytest.mark.parametrize(
+        ("row", "message"),
+        [
+            (b"{", r"row 3: not JSON: .* at character 2"),
+            (b'{"question": "\xff"}', r"row 3: not UTF-8"),
+            (b"[1]", r"row 3: expected an object with columns, got list"),
+            (b'{"prompt": "Q"}', r"row 3: column \"question\" is missing.*this one has \['prompt'\]"),
+            (b'{"question": "Q"}', r"row 3, column \"answer\": expected a text, got None"),
+            (b'{"question": " ", "answer": "#### 1"}', r"row 3, column \"question\": expected a text, got ' '"),
+            (b'{"question": 7, "answer": "#### 1"}', r"row 3, column \"question\": expected a text, got 7"),
+            (b'{"question": "Q", "answer": "so 18"}', r"row 3, column \"answer\": no \"#### <number>\" in .*'so 18'"),
+            (b'{"question": "Q", "answer": "#### n/a"}', r"row 3, column \"answer\": the answer 'n/a' is not a number"),
+            (b'{"extra_info": {}}', r"row 3, column \"reward_spec\": expected an object, got None"),
+            (
+                b'{"extra_info": {"question": "Q"}, "reward_spec": {"ground_truth": "1"}}',
+                r"row 3, column \"extra_info\.answer\": expected a text, got None",
+            ),
+            (
+                b'{"extra_info": {"question": "Q", "answer": "1"}, "reward_spec": {"ground_truth": "one"}}',
+                r"row 3, column \"reward_spec\.ground_truth\": the answer 'one' is not a number",
+            ),
+        ],
+        ids=range(12),
+    )
+    def test_a_bad_row_is_named(self, tmp_path: Path, row: bytes, message: str) -> None:
+        path = write_jsonl(tmp_path / "train.jsonl", ROWS)
+        path.write_bytes(path.read_bytes() + row + b"\n")
+        with pytest.raises(ValueError, match=r"train\.jsonl, " + message):
+            load_problems("train", path)
+
+    def test_a_bad_row_of_a_parquet_file_is_named(self, tmp_path: Path) -> None:
+        path = write_parquet(tmp_path / "train.parquet", [ROWS[0], {"question": "Q", "answer": None}])
+        with pytest.raises(ValueError, match=r'train\.parquet, row 2, column "answer": expected a text, got None'):
+            load_problems("train", path)
+
+    @official
+    def test_the_official_data(self) -> None:
+        folder = os.environ["GSM8K_DATASET"]
+        for split, count in [("train", 7473), ("test", 1319)]:
+            problems = load_problems(split, folder)
+            lines = (Path(folder) / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+            rows = [json.loads(line) for line in lines]
+            assert len(problems) == len(rows) == count
+            assert [(problem.question, problem.solution) for problem in problems] == [
+                (row["question"], row["answer"]) for row in rows
+            ]
+            truths = [row["answer"].split("#### ")[1].replace(",", "") for row in rows]
+            assert [problem.ground_truth for problem in problems] == truths
+
+
+class TestGroundTruth:
+    @pytest.mark.parametrize(
+        ("solution", "answer"),
+        [("a\n#### 18", "18"), ("#### 1,234,567", "1234567"), ("####-3", "-3"), ("#### 1\n#### 2.5 ", "2.5")],
+    )
+    def test_it_is_what_stands_after_the_last_mark(self, solution: str, answer: str) -> None:
+        assert ground_truth_of(solution) == answer
+
+    @pytest.mark.parametrize("solution", ["", "18", "### 18", "#### none"])
+    def test_none(self, solution: str) -> None:
+        with pytest.raises(ValueError, match="number"):
+            ground_truth_of(solution)
+
+
+class TestNames:
+    @pytest.mark.parametrize("dataset", ["", None, 3, b"builtin"])
+    def test_no_name(self, dataset: Any) -> None:
+        with pytest.raises(ValueError, match="dataset must be a name or a path"):
+            resolve_dataset(dataset)
+
+    def test_an_unknown_name(self) -> None:
+        with pytest.raises(ValueError, match=r"Unknown dataset 'gsm9k': .*Did you mean|'openai/gsm8k'"):
+            resolve_dataset("gsm9k")
+
+    def test_an_unknown_split(self) -> None:
+        with pytest.raises(ValueError, match=r"split 'validation'; allowed: 'train', 'test'"):
+            load_problems("validation", "builtin")
+
+    def test_hub_ids_stay_as_they_are(self) -> None:
+        assert resolve_dataset("openai/gsm8k") == "openai/gsm8k"
+        assert resolve_dataset("someone/my-gsm8k") == "someone/my-gsm8k"
+
+
+class TestAuto:
+    def test_the_variable_comes_first(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_jsonl(tmp_path / "train.jsonl", ROWS)
+        monkeypatch.setenv("GSM8K_DATASET", str(tmp_path))
+        assert resolve_dataset("auto") == str(tmp_path)
+        assert list(load_problems("train")) == PROBLEMS
+
+    @pytest.mark.parametrize("value", ["no-such-folder/x.jsonl", "auto", "bultin"])
+    def test_a_broken_variable_is_an_error(self, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+        monkeypatch.setenv("GSM8K_DATASET", value)
+        with pytest.raises(ValueError, match=f"variable GSM8K_DATASET='{value}' names no data set"):
+            load_problems("train", "auto")
+
+    def test_an_explicit_name_ignores_the_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("GSM8K_DATASET", "nowhere")
+        assert resolve_dataset("builtin") == "builtin"
+
+    def test_the_hub_comes_next(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("GSM8K_DATASET", raising=False)
+        monkeypatch.setattr("gsm8k_env.problems.read_hub", lambda repo, split: PROBLEMS)
+        clear_cache(monkeypatch)
+        assert resolve_dataset("auto") == "openai/gsm8k"
+        assert load_problems("test").dataset == "openai/gsm8k"
+
+    def test_builtin_comes_last_with_a_warning(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("GSM8K_DATASET", raising=False)
+        monkeypatch.setattr("gsm8k_env.problems.read_hub", no_hub)
+        clear_cache(monkeypatch)
+        with pytest.warns(UserWarning, match=r"generated problems, not GSM8K\. no hub here.*set GSM8K_DATASET") as warned:
+            assert load_problems("test").dataset == "builtin"
+        assert len(warned) == 1
+
+    def test_an_explicit_hub_name_has_no_substitute(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("gsm8k_env.problems.read_hub", no_hub)
+        clear_cache(monkeypatch)
+        with pytest.raises(ValueError, match=r"no hub here.*set GSM8K_DATASET"):
+            load_problems("train", "openai/gsm8k")
+
+
+def no_hub(repo: str, split: str) -> list[Problem]:
+    raise hub.HubUnavailableError("no hub here")
+
+
+def clear_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts a fresh cache in place of the process's, so that what a test puts into it goes with the test."""
+    from functools import lru_cache
+
+    from gsm8k_env import problems
+
+    monkeypatch.setattr(problems, "_load", lru_cache(problems._load.__wrapped__))
+
+
+@pytest.fixture
+def web_server() -> Iterator[str]:
+    """The address of a server that answers everything with 404."""
+
+    class NotFound(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), NotFound) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class TestHub:
+    def test_any_answer_counts_as_reachable(self, web_server: str) -> None:
+        assert hub.hub_reachable(web_server)
+
+    def test_a_refused_connection_is_no_answer(self) -> None:
+        with closing(socket.socket()) as bound:
+            bound.bind(("127.0.0.1", 0))
+            start = time.monotonic()
+            assert not hub.hub_reachable(f"http://127.0.0.1:{bound.getsockname()[1]}")
+        assert time.monotonic() - start < 2
+
+    def test_silence_is_no_answer_and_bounded(self) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+            start = time.monotonic()
+            assert not hub.hub_reachable(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.3)
+        assert time.monotonic() - start < 2
+
+    def test_without_a_hub_auto_falls_back_in_seconds(self, tmp_path: Path) -> None:
+        start = time.monotonic()
+        printed = run_offline(
+            tmp_path,
+            "import warnings; from gsm8k_env.problems import load_problems, resolve_dataset\n"
+            "with warnings.catch_warnings(record=True) as warned: print(resolve_dataset())\n"
+            "print(warned[0].message)\n"
+            "try: load_problems('train', 'openai/gsm8k')\n"
+            "except ValueError as error: print(error)",
+            HF_ENDPOINT="http://127.0.0.1:9",
+        )
+        assert time.monotonic() - start < 20
+        name, warning, error = printed.splitlines()
+        assert name == "builtin"
+        assert warning.startswith("Using generated problems, not GSM8K. http://127.0.0.1:9 is silent")
+        assert error.startswith("http://127.0.0.1:9 is silent, and the local cache of `datasets` has no copy of")
+
+    @pytest.mark.parametrize("setting", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}], ids=str)
+    def test_the_cache_serves_without_a_hub(self, tmp_path: Path, setting: dict[str, str]) -> None:
+        fill_hub_cache(tmp_path)
+        printed = run_offline(
+            tmp_path,
+            "from gsm8k_env.problems import load_problems\n"
+            "problems = load_problems('test')\n"
+            "print(problems.dataset, problems[0].ground_truth, len(problems))",
+            **setting,
+        )
+        assert printed.split() == ["openai/gsm8k", "1200", "2"]
+
+
+def run_offline(cache: Path, code: str, **variables: str) -> str:
+    """Runs code in a fresh interpreter whose hub cache is the given folder, and returns what it printed."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "GSM8K_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**inherited, "HF_HOME": str(cache), **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def fill_hub_cache(home: Path) -> None:
+    """Leaves behind what `datasets` leaves in its cache after it downloaded openai/gsm8k, with two problems a split."""
+    import datasets
+
+    info = datasets.DatasetInfo(config_name="main", dataset_name="gsm8k", version="0.0.0")
+    info.splits = datasets.SplitDict(dataset_name="gsm8k")
+    folder = home / "datasets" / "openai___gsm8k" / "main" / "0.0.0" / ("0" * 40)
+    folder.mkdir(parents=True)
+    for split in ("train", "test"):
+        table = datasets.Dataset.from_list(ROWS)
+        info.features = table.features
+        info.splits.add(datasets.SplitInfo(name=split, num_examples=len(ROWS), dataset_name="gsm8k"))
+        with datasets.arrow_writer.ArrowWriter(path=str(folder / f"gsm8k-{split}.arrow"), features=info.features) as writer:
+            writer.write_table(table.data.table)
+            writer.finalize()
+    info.write_to_directory(str(folder))
