@@ -7,7 +7,7 @@
 Importing this package imports no engine; `make` imports the one it is asked for.
 """
 
-from agents.base import Agent, Completion, FinishReason, SamplingParams
+from agents.base import Agent, Completion, EngineError, FinishReason, SamplingParams
 from agents.registry import make, register, registered
 
-__all__ = ["Agent", "Completion", "FinishReason", "SamplingParams", "make", "register", "registered"]
+__all__ = ["Agent", "Completion", "EngineError", "FinishReason", "SamplingParams", "make", "register", "registered"]

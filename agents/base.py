@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 FinishReason = Literal["stop", "length", "abort"]
 
 
+class EngineError(RuntimeError):
+    """An inference engine died, hung beyond its time limit, or cannot be reached.
+
+    The request it was working on is lost; `Agent.restart` makes the agent usable again.
+    """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
     """How to sample. Every field is passed to the engine explicitly: none is read from a checkpoint's defaults.
@@ -95,6 +102,7 @@ class Agent(Protocol):
 
         Raises:
             ValueError: For an empty prompt, or one that leaves no room for a token in the context.
+            EngineError: If the engine died, hung or cannot be reached.
         """
         ...
 
@@ -103,6 +111,14 @@ class Agent(Protocol):
 
         Raises:
             ValueError: For an unknown or missing name or a wrong shape; nothing is changed then.
+        """
+        ...
+
+    def restart(self) -> None:
+        """Starts the engine anew after an `EngineError`, with the checkpoint's weights and policy version 0.
+
+        Raises:
+            EngineError: If it cannot be started.
         """
         ...
 

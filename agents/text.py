@@ -106,5 +106,8 @@ class TextAgent:
         """Replaces the weights and drops every cache made with the old ones."""
         raise NotImplementedError
 
+    def restart(self) -> None:
+        """Does nothing: an engine inside this process dies with it."""
+
     def close(self) -> None:
         """Frees the engine."""

@@ -1,24 +1,23 @@
 """Completions graded per second: GSM8K's own vector form against Gymnasium's synchronous one.
 
-``python benchmarks/vector_env.py`` makes both over the same environments, seeds them alike, and answers each problem
-with text of the length and kind that models write: the worked solution of some problem, so that most answers are
-wrong and every one has an answer in it. Both forms reset in the same step, so every step grades one completion an
-environment. They take turns, and the fastest of several rounds counts: other work on the machine only ever slows.
+``python benchmarks/vector_env.py`` makes both over the same environments and seeds them alike, so both pose the same
+problems. Every second answer is the posed problem's worked solution, the others are that of another problem: half are
+right, and every one has a marked answer that must be read. Both forms reset in the same step, so every step grades one
+completion an environment. They take turns, and the fastest of several rounds counts: other work only ever slows.
 """
 
 import argparse
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-import gsm8k_env  # noqa: F401  (registers GSM8K-v0)
-from gsm8k_env.problems import load_problems
+from _results import write_results
 
-sys.path.insert(0, str(Path(__file__).parent))
-from _results import write_results  # noqa: E402  (a script's folder is not a package)
+import gsm8k_env  # noqa: F401  (registers GSM8K-v0)
+from gsm8k_env.problems import Problem, load_problems
 
 
 def make_both(num_envs: int, dataset: str) -> dict[str, VectorEnv]:
@@ -32,6 +31,17 @@ def make_both(num_envs: int, dataset: str) -> dict[str, VectorEnv]:
         vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
     )
     return {"native": native, "stock_sync": stock}
+
+
+def write_answers(envs: VectorEnv, problems: Sequence[Problem], steps: int) -> list[tuple[str, ...]]:
+    """Returns the completions of one round: right in every second environment."""
+    posed = envs.reset(seed=0)[1]["index"]
+    answers = []
+    for _ in range(steps):
+        solved = [index + i % 2 for i, index in enumerate(posed.tolist())]
+        answers.append(tuple(problems[index % len(problems)].solution for index in solved))
+        posed = envs.step(answers[-1])[4]["index"]
+    return answers
 
 
 def seconds_per_round(envs: VectorEnv, answers: list[tuple[str, ...]]) -> tuple[float, float]:
@@ -53,13 +63,11 @@ def main() -> None:
     parser.add_argument("--dataset", default="builtin")
     options = parser.parse_args()
 
-    solutions = [problem.solution for problem in load_problems("train", options.dataset)]
+    both = make_both(options.num_envs, options.dataset)
+    answers = write_answers(both["native"], load_problems("train", options.dataset), options.steps)
     count = options.num_envs * options.steps
-    texts = [solutions[i % len(solutions)] for i in range(count)]
-    answers = [tuple(texts[i : i + options.num_envs]) for i in range(0, count, options.num_envs)]
 
     best: dict[str, float] = {}
-    both = make_both(options.num_envs, options.dataset)
     for _ in range(options.rounds):
         measured = {name: seconds_per_round(envs, answers) for name, envs in both.items()}
         rewards = {reward for _, reward in measured.values()}
@@ -69,7 +77,7 @@ def main() -> None:
 
     rates = {name: count / seconds for name, seconds in best.items()}
     ratio = rates["native"] / rates["stock_sync"]
-    mean_length = sum(map(len, texts)) / count
+    mean_length = sum(len(text) for actions in answers for text in actions) / count
     print(f"{options.num_envs} environments, {options.dataset}, completions of {mean_length:.0f} characters on average")
     print(f"{'vector form':<12} {'completions/s':>14} {'us/completion':>14}")
     for name, rate in rates.items():

@@ -1,11 +1,13 @@
 r"""The text of an answer to the exact number it names.
 
-What a reader takes for a number here: digits with an optional sign, currency, well-formed thousands groups and decimals
-(`-$1,200.50`), fractions (`36/2`, `\frac{36}{2}`, `2 1/2`), powers of ten (`1.2e3`, `1.2 \times 10^3`), and the words hundred to
-trillion or a touching `k` after it. Words around a number are units; a percent sign is one as well. An equation stands for its
-right-hand side. Anything that leaves more than one reading has no value: two different numbers, a range, an inequality, a negation,
-arithmetic left undone, LaTeX we do not know. Plain spaces never group digits: `1 200` is two numbers, `1\,200` is one. Numbers
-spelt in letters are not read.
+What a reader takes for a number here: digits with an optional sign, currency, well-formed thousands groups and
+decimals (`-$1,200.50`), fractions (`36/2`, `\frac{36}{2}`, `2 1/2`), powers of ten (`1.2e3`, `1.2 \times 10^3`), and
+the words hundred to trillion or a touching `k` after it. Words around a number are units; a percent sign is one as
+well. An equation stands for its right-hand side.
+
+Anything that leaves more than one reading has no value: two different numbers, a range, an inequality, a negation,
+arithmetic left undone, LaTeX we do not know. Plain spaces never group digits: `1 200` is two numbers, `1\,200` is one.
+Numbers spelt in letters are not read.
 """
 
 import re
@@ -21,8 +23,10 @@ MAX_ANSWER_CHARS: Final = 1000
 MAX_DIGITS: Final = 600
 """Longer numbers are not read. CPython's int() refuses above a limit that its user may set as low as 640 digits."""
 
-NEGATION: Final = re.compile(r"n(?:(?<![a-z]n)(?:ot|ever|either|or)|['’]t)\b|cannot\b|≠")
+NEGATION: Final = re.compile(r"n(?:(?<![a-z]n)(?:ot|ever|either|or)|'t)\b|cannot\b|≠")
 """Words that turn a statement around; to be searched in lower-case text."""
+
+SCALE_WORD: Final = re.compile(r"(?:hundred|thousand|million|billion|trillion)\b", re.IGNORECASE)
 
 _SCALES: Final = {"k": 3, "hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _MAX_EXPONENT_DIGITS: Final = 2
@@ -31,8 +35,8 @@ _PLAIN = re.compile(rf"\$?(-?[0-9]{{1,{MAX_DIGITS}}})\.?")
 _GROUPED = re.compile(rf"(?<!\w)(?<!\d[,.{THIN_SPACE}])(?!0)\d{{1,3}}(?:[,{THIN_SPACE}]\d{{3}})+(?![,{THIN_SPACE}]?\d)")
 _GROUPING = str.maketrans("", "", "," + THIN_SPACE)
 
-# The patterns below see lower-case plain text. Possessive quantifiers keep each attempt at a position linear; patterns that are
-# searched for begin with characters, not with an assertion, which lets re skip ahead.
+# The patterns below see lower-case plain text. Possessive quantifiers keep each attempt at a position linear. Where it
+# can be had, a pattern begins with characters and not with an assertion, which lets re skip ahead.
 _CURRENCY = "[$€£¥₹]"
 _SIGN = rf"(?:(?<![\w)])[-+]?[^\S\n]?{_CURRENCY}[^\S\n]?[-+]?|(?<![\w)])[-+])?"
 _DECIMAL = r"(?:\d++(?:\.\d++)?+|\.\d++)"
@@ -51,6 +55,7 @@ _SEPARATOR = re.compile(r"[,;&|]|[\s(](?:or|and|but)\b(?! a (?:half|third|quarte
 _BRACKET = re.compile(r"[()\[\]]")
 _FUNCTION = re.compile(r"[^\W\d_]\((?=[-+.\d])")
 _OPENING_MINUS = re.compile(r"\s*-\s+(?=[\d.$€£¥₹])")
+_EQUALS_MINUS = re.compile(r"=\s*-\s+(?=[\d.$€£¥₹])")
 _OBSTACLE = re.compile(r"[\\^*+_<>≤≥≠±√π∞÷]|and a (?:half|third|quarter)\b")
 _BEFORE_OBSTACLE = re.compile(r"[-/]\s*(?:[a-z]{1,3})?[$€£¥₹]?\s*\Z")
 _VARIABLE = re.compile(r"\s?/?\s?[xyzn]{1,3}(?![^\W\d_])")  # the 18 of 18x is a coefficient, that of 18/x a dividend
@@ -127,13 +132,16 @@ def _clause_value(clause: str) -> Fraction | None:
 
 def _agreed_value(pieces: list[str], value_of: Callable[[str], Fraction | None]) -> Fraction | None:
     """The value that all pieces with digits have in common; None if one has none or two differ."""
-    values: set[Fraction | None] = set()
+    agreed = None
     for piece in pieces:
         if _DIGIT.search(piece):
-            values.add(value_of(piece))
-        elif _OBSTACLE.search(piece) or _BEFORE_OBSTACLE.search(piece):
+            value = value_of(piece)
+            if value is None or (agreed is not None and agreed != value):
+                return None
+            agreed = value
+        elif piece and (_OBSTACLE.search(piece) or _BEFORE_OBSTACLE.search(piece)):
             return None
-    return values.pop() if len(values) == 1 else None
+    return agreed
 
 
 def _prepared(text: str) -> str:
@@ -151,8 +159,8 @@ def read_answer(text: str) -> Fraction | None:
         text: The answer alone, such as the content of a `\boxed{}`. Any string; no string raises.
 
     Returns:
-        The number, or None if the text names none, several, or one that has more than `MAX_DIGITS` digits, or if the text
-        is longer than `MAX_ANSWER_CHARS`.
+        The number, or None if the text names none, several, or one of more than `MAX_DIGITS` digits, or if the text is
+        longer than `MAX_ANSWER_CHARS`.
 
     >>> [str(read_answer(text)) for text in ("18", "$18.00", "18 dollars", r"1{,}200", r"\frac{36}{2}", "x = -18")]
     ['18', '18', '18', '1200', '18', '-18']
@@ -182,7 +190,5 @@ def last_expression(text: str) -> str | None:
     >>> last_expression("That makes 36/2")
     '36/2'
     """
-    last = None
-    for last in _EXPRESSION.finditer(_prepared(text)):
-        pass
-    return None if last is None else last[0].strip()
+    expressions = [match[0] for match in _EXPRESSION.finditer(_EQUALS_MINUS.sub("=-", _prepared(text)))]
+    return expressions[-1].strip() if expressions else None

@@ -1,5 +1,6 @@
 """GSM8K as a Gymnasium environment: one word problem, one answer, one reward."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,10 @@ class Task:
         """Returns the user message for the problem at ``index``."""
         return join_prompt(self.problems.questions[index], self.instruction)
 
+    def prompts(self, questions: Iterable[str]) -> list[str]:
+        """Returns the user messages for these questions."""
+        return [join_prompt(question, self.instruction) for question in questions]
+
     def grade(self, completion: str, index: int) -> Grade:
         """Returns the grade of an answer to the problem at ``index``."""
         return grade(completion, self.problems.ground_truths[index], self.grading)
@@ -103,7 +108,13 @@ def dialogue(prompt: str, completion: str | None, result: Grade | None) -> str:
     """Returns an episode so far as text to read, for ``render``."""
     lines = ["[user]", prompt]
     if completion is not None and result is not None:
-        lines += ["", "[assistant]", completion, "", f"[{'correct' if result.correct else 'wrong'}: {result.extracted}]"]
+        lines += [
+            "",
+            "[assistant]",
+            completion,
+            "",
+            f"[{'correct' if result.correct else 'wrong'}: {result.extracted}]",
+        ]
     return "\n".join(lines)
 
 

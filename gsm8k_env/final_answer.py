@@ -1,7 +1,7 @@
-r"""Where in a completion its final answer stands: the claims `\boxed{...}`, `#### ...`, "the answer is ...", or the last number.
+r"""Where in a completion its final answer stands: a `\boxed{...}`, `#### ...`, "the answer is ...", or the last number.
 
-Every search runs from the end of the text, and what a claim costs is bounded by a constant or by the distance to the next claim, so
-that the whole is linear in the text's length.
+Every search runs from the end of the text, and what a claim costs is bounded by a constant or by the distance to the
+next claim, so that the whole is linear in the text's length.
 """
 
 import re
@@ -34,16 +34,18 @@ _CLAUSE_END = re.compile(
     r"|\s(?:because|since|as|so|which|where|when|after|if|for|from|given|not|rather|instead|while|therefore|hence)\b",
     re.IGNORECASE,
 )
-_VERB = re.compile(r"s?(?![^\W_])[^\n]*?(?:\b(?:is|was|are|be|equals?|becomes|cannot)\b|\b(?:is|was|are|ca|wo)n['’]t\b|[:=])")
+_VERB = re.compile(
+    r"s?(?![^\W_])[^\n]*?(?:\b(?:is|was|are|be|equals?|becomes|cannot)\b|\b(?:is|was|are|ca|wo)n't\b|[:=])"
+)
 _BREAK = re.compile(r"[.!?]\s|[\w,;]\s*+\n")
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
-_CONTEXT_START = re.compile(r"[.,;:!?>\n]|\b(?=(?:The|My|Our|Final|So|Thus|Hence|Therefore)\b)")
-_DISOWNING: Final = frozenset(
-    "if whether unless suppose assume assuming doubt wrong incorrect false not never no cannot".split()
-)
-_ASKING: Final = frozenset("to we i can us must please let's let’s".split())  # before "answer" as a verb
-_INSTEAD = re.compile(r"\bbut\b|\brather\b|\bit is\b|\bit['’]s\b")
-_ASCII_LOWER: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+_CONTEXT_START = re.compile(r"[.,;:!?>\n]")
+_SENTENCE_OPENERS: Final = frozenset({"The", "My", "Our", "Final", "So", "Thus", "Hence", "Therefore"})
+_SUPPOSING: Final = frozenset({"if", "whether", "unless", "suppose", "assume", "assuming", "doubt"})
+_DENYING: Final = frozenset({"not", "never", "no", "cannot", "wrong", "incorrect", "false"})
+_ASKING: Final = frozenset({"to", "we", "i", "can", "us", "must", "please", "let's"})  # before "answer" as a verb
+_INSTEAD = re.compile(r"\bbut\b|\brather\b|\bit is\b|\bit's\b")
+_FOLDING: Final = {ord("\u2019"): ord("'")} | {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +123,9 @@ def _closing_brace(text: str, start: int) -> int | None:
 
 
 def last_hash(text: str, floor: int = 0) -> Claim | None:
-    """The last `####` at or after `floor` that has a number behind it and is not a Markdown heading.
+    r"""The last `####` at or after `floor` that has a number behind it and is not a Markdown heading.
 
-    >>> last_hash("#### Step 1\\nblah\\n#### $18 <|im_end|>").text
+    >>> last_hash("#### Step 1\nblah\n#### $18 <|im_end|>").text
     '$18'
     """
     limit = len(text)
@@ -155,8 +157,9 @@ def _hash_claim(text: str, start: int, limit: int) -> Claim | None:
 
 
 def _clause(text: str, start: int, limit: int) -> str:
-    """The words around the first number after `start`. A clause cut off by the length limit stays too long to be read."""
-    start = _OPENING_MARKUP.match(text, start, limit).end()  # type: ignore[union-attr]  # it matches the empty string too
+    """The words around the first number after `start`. If the length limit cuts it off, it stays too long to be read."""
+    opening = _OPENING_MARKUP.match(text, start, limit)
+    start = opening.end() if opening else start
     piece = text[start : min(limit, start + MAX_ANSWER_CHARS + 1)]
     digit = _DIGIT.search(piece)
     end = _CLAUSE_END.search(piece, digit.start()) if digit else None
@@ -166,15 +169,15 @@ def _clause(text: str, start: int, limit: int) -> str:
 def last_phrase(text: str, floor: int = 0) -> Phrases:
     """The last "the answer is ..." at or after `floor` that stands by its number.
 
-    A sentence that denies or supposes an answer ("the answer is not 18", "if the answer is 18") is no claim, unless it goes on
-    to name another number ("not 17 but 18").
+    A sentence that denies or supposes an answer ("the answer is not 18", "if the answer is 18") is no claim, unless it
+    goes on to name another number ("not 17 but 18").
 
     >>> last_phrase("The final answer is: $18 because 3 * 6 = 18.").claim.text
     '$18'
     >>> last_phrase("The answer is not 18.")
     Phrases(claim=None, disowned=(0, 21))
     """
-    folded = text.lower() if text.isascii() else text.translate(_ASCII_LOWER)  # str.lower() may change the length
+    folded = text.lower() if text.isascii() else text.translate(_FOLDING)  # str.lower() may change the length
     disowned, limit = (0, 0), len(text)
     position = folded.rfind("answer", floor)
     while position >= 0:
@@ -196,12 +199,14 @@ def _phrase(text: str, folded: str, position: int, limit: int) -> int | tuple[in
     first = position + len("answer")
     window = folded[first : min(limit, first + _PHRASE_CHARS)]
     digit = _DIGIT.search(window)
+    if digit is None and not _DIGIT.search(folded, max(0, position - _CONTEXT_CHARS), position):
+        return None
     bridge = window[: digit.start()] if digit else window
     verb = _VERB.match(bridge)
-    if verb is None and (digit or not _DIGIT.search(folded, max(0, position - _CONTEXT_CHARS), position)):
+    if digit is not None and verb is None:
         return None
-    context = _CONTEXT_START.split(text[max(0, position - _CONTEXT_CHARS) : position])[-1].lower()
-    words = context.replace("*", " ").split()
+    context = _CONTEXT_START.split(text[max(0, position - _CONTEXT_CHARS) : position])[-1]
+    words = _words_of_sentence(context)
     if words and words[-1] in _ASKING:
         return None
     negated = verb is not None and NEGATION.search(bridge) is not None
@@ -216,11 +221,18 @@ def _phrase(text: str, folded: str, position: int, limit: int) -> int | tuple[in
     return position - len(context), first + end
 
 
+def _words_of_sentence(context: str) -> list[str]:
+    """The lower-case words since a sentence began; many a writer leaves out the full stop before "The answer"."""
+    words = context.replace("*", " ").replace("\u2019", "'").split()
+    openers = [index for index, word in enumerate(words) if word in _SENTENCE_OPENERS]
+    return [word.lower() for word in words[openers[-1] + 1 if openers else 0 :]]
+
+
 def _disowns(words: list[str]) -> bool:
     """Whether what stands before "answer" denies it, supposes it, or gives it to somebody else ("Tom's answer")."""
-    if not _DISOWNING.isdisjoint(words) or any(word.endswith(("n't", "n’t")) for word in words):
+    if not (_SUPPOSING.isdisjoint(words) and _DENYING.isdisjoint(words)):
         return True
-    return bool(words) and words[-1].endswith(("'s", "’s"))
+    return any(word.endswith("n't") for word in words) or (bool(words) and words[-1].endswith("'s"))
 
 
 def last_number(text: str) -> Claim | None:

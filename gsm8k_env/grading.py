@@ -18,7 +18,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Final, Literal, get_args
 
-from gsm8k_env.answer_value import MAX_DIGITS, read_answer
+from gsm8k_env.answer_value import MAX_DIGITS, SCALE_WORD, read_answer
 from gsm8k_env.final_answer import Box, Claim, Method, after_thinking, last_box, last_hash, last_number, last_phrase
 
 GradingMode = Literal["flexible", "strict", "boxed"]
@@ -34,7 +34,9 @@ class Grade:
     """
 
     correct: bool  # the extracted answer equals the ground truth exactly
-    extracted: str | None  # the answer's text; `read_answer(extracted)` is its value, for a vote. None: no answer was found
+    extracted: (
+        str | None
+    )  # the answer's text; `read_answer(extracted)` is its value, for a vote. None: no answer was found
     method: Method | None  # what it was found by; None with extracted
 
 
@@ -73,7 +75,7 @@ def grade(completion: str, ground_truth: str, mode: GradingMode = "flexible") ->
     claim = None if text is None else _claim(text, mode)
     if claim is None:
         return _NO_ANSWER
-    return Grade(correct=read_answer(claim.text) == truth, extracted=claim.text, method=claim.method)
+    return Grade(correct=_equals(claim.text, truth), extracted=claim.text, method=claim.method)
 
 
 @lru_cache(maxsize=4096)  # the completions of a group share their ground truth
@@ -85,6 +87,13 @@ def _truth(ground_truth: str) -> Fraction:
             "of an official GSM8K solution pass only what follows '####'"
         )
     return value
+
+
+def _equals(answer: str, truth: Fraction) -> bool:
+    """Whether the answer names the truth. "4 million" names 4 as well, for the questions that ask how many millions."""
+    if read_answer(answer) == truth:
+        return True
+    return SCALE_WORD.search(answer) is not None and read_answer(SCALE_WORD.sub("", answer)) == truth
 
 
 def _claim(text: str, mode: GradingMode) -> Claim | None:

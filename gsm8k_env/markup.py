@@ -1,14 +1,13 @@
 r"""Markup to plain text: what LaTeX, Markdown and typographic characters around a number mean to a reader.
 
-Only what occurs around numbers is known. An unknown LaTeX command is left in place, backslash and all, so that whoever reads
-the result can see that something in it was not understood.
+Only what occurs around numbers is known. An unknown LaTeX command is left in place, backslash and all, so that whoever
+reads the result can see that something in it was not understood.
 """
 
 import re
 from typing import Final
 
 THIN_SPACE: Final = "\u2009"  # stands for every space that may group digits: `1\,200`, and the typographic ones
-UNKNOWN_COMMAND: Final = "\\"
 
 _MARKUP = re.compile(r"[^ -~]|[\\{}*_`~^]|--|[-=]>|[<>!]=")
 _COMMAND = re.compile(r"\\([A-Za-z]+|.)", re.DOTALL)
@@ -23,17 +22,17 @@ _MIXED = re.compile(r"(?<![\w/.,])(\d{1,9})[^\S\n]+(\d{1,9})\s*/\s*(\d{1,9})(?![
 
 
 def _command_meanings() -> dict[str, str]:
-    meanings = dict.fromkeys("$%#&_", "")
-    meanings.update({char: char for char in "$%#&"})
+    meanings = {char: char for char in "$%#&_"}
     meanings.update(dict.fromkeys(["(", ")", "[", "]", "{", "}", ";", ":", " ", "\n", "\\", "quad", "qquad"], " "))
-    meanings.update({",": THIN_SPACE, "thinspace": THIN_SPACE, "!": "", "_": "_"})
-    dropped = "text textbf textit textrm textsf mathrm mathbf mathit mathsf boldsymbol bf rm mbox hbox operatorname boxed fbox"
-    dropped += " underline emph left right big Big bigl bigr displaystyle textstyle limits"
+    meanings.update({",": THIN_SPACE, "thinspace": THIN_SPACE, "!": ""})
+    dropped = "text textbf textit textrm textsf mathrm mathbf mathit mathsf boldsymbol bf rm mbox hbox operatorname"
+    dropped += " boxed fbox underline emph left right big Big bigl bigr displaystyle textstyle limits"
     meanings.update(dict.fromkeys(dropped.split(), ""))
     meanings.update(dict.fromkeys(["frac", "dfrac", "tfrac", "cfrac"], "\\frac"))
     meanings.update(dict.fromkeys(["times", "cdot", "ast"], "*"))
     meanings.update(dict.fromkeys(["approx", "Rightarrow", "rightarrow", "implies", "to", "equiv"], "="))
-    meanings.update({"div": "÷", "circ": "°", "degree": "°", "textdollar": "$", "pounds": "£", "euro": "€", "cent": "¢"})
+    meanings.update({"div": "÷", "circ": "°", "degree": "°"})
+    meanings.update({"textdollar": "$", "pounds": "£", "euro": "€", "cent": "¢"})
     return meanings
 
 
@@ -41,12 +40,13 @@ def _character_meanings() -> dict[int, str]:
     meanings = dict.fromkeys("\u2212\u2010\u2011\u2013\ufe63\uff0d", "-")  # minus signs, hyphens, the en dash
     meanings.update(dict.fromkeys("\u00a0\u202f\u2007", THIN_SPACE))
     meanings.update(dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", ""))  # zero width
-    meanings.update(dict.fromkeys("×·∙⋅", "*"))
+    meanings.update(dict.fromkeys("\u00d7\u00b7\u2219\u22c5", "*"))
     meanings.update(dict.fromkeys("≈→⇒⟹≡", "="))
     meanings.update(dict.fromkeys("\u2044\u2215", "/"))
     meanings.update({power: f"^{digit}" for digit, power in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")})
-    meanings.update({"½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3", "＄": "$", "％": "%", "，": ","})
-    meanings.update({"`": "", "~": " "})
+    meanings.update({"½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3"})
+    meanings.update({"\uff04": "$", "\uff05": "%", "\uff0c": ","})  # full width
+    meanings.update({"\u2019": "'", "`": "", "~": " "})
     return {ord(char): meaning for char, meaning in meanings.items()}
 
 
@@ -80,7 +80,7 @@ def plain_text(text: str) -> str:
 
     >>> plain_text(r"\boxed{\$\dfrac{36}{2}}").strip()
     '$ 36/2'
-    >>> plain_text("**−18** m²")
+    >>> plain_text("**\u221218** m²")
     '-18 m'
     >>> plain_text(r"2\frac{1}{2} \times x")
     '5/2 * x'

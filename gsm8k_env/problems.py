@@ -156,7 +156,9 @@ def resolve_dataset(dataset: str | os.PathLike[str] = "auto") -> str:
     try:
         return _resolve_explicit(chosen)
     except ValueError as error:
-        raise ValueError(f"The environment variable {DATASET_VARIABLE}={chosen!r} names no data set: {error}") from error
+        raise ValueError(
+            f"The environment variable {DATASET_VARIABLE}={chosen!r} names no data set: {error}"
+        ) from error
 
 
 def _resolve_explicit(name: str) -> str:

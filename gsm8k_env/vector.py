@@ -1,17 +1,18 @@
 """GSM8K's own vector form: it grades a batch of completions and poses the next problems in one step."""
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.error import InvalidAction, ResetNeeded
-from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from gsm8k_env.draws import ProblemDraws
 from gsm8k_env.env import TERMINAL_OBSERVATION, Task, check_action, dialogue, index_option
-from gsm8k_env.grading import Grade
+from gsm8k_env.grading import Grade, grade
 from gsm8k_env.problems import ProblemSet
 from gsm8k_env.prompts import DEFAULT_INSTRUCTION
 from gsm8k_env.spaces import MAX_COMPLETION_LENGTH, MAX_PROMPT_LENGTH, UnicodeText
@@ -68,8 +69,7 @@ class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         self.single_action_space = UnicodeText(MAX_COMPLETION_LENGTH)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._seeds: list[int | None] = [None] * num_envs
-        self._generators: list[np.random.Generator] = []
+        self._draws = ProblemDraws(num_envs, len(self._task.problems))
         self._indices: np.ndarray | None = None  # [N] the problems posed now
 
     @property
@@ -84,15 +84,13 @@ class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
 
     @property
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]  # as SyncVectorEnv has it
-        """The N generators that draw problems, one an environment."""
-        self._seed([None] * self.num_envs)
-        return tuple(self._generators)
+        """The N generators that draw problems; they are read ahead, see ``gsm8k_env.draws``."""
+        return tuple(self._draws.generators)
 
     @property
-    def np_random_seed(self) -> tuple[int | None, ...]:  # type: ignore[override]  # as SyncVectorEnv has it
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]  # as SyncVectorEnv has it
         """The N seeds of these generators."""
-        self._seed([None] * self.num_envs)
-        return tuple(self._seeds)
+        return tuple(self._draws.seeds)
 
     def reset(
         self,
@@ -115,9 +113,11 @@ class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
             ValueError: An option is unknown, an index is not one of the problems, or a sequence has not N entries.
         """
         indices = self._check_indices(index_option(options))
-        self._seed(self._check_seeds(seed))
-        drawn = [self._draw(i) if index is None else index for i, index in enumerate(indices)]
-        return self._pose(np.array(drawn, dtype=np.int64))
+        self._draws.seed(self._check_seeds(seed))
+        drawing = np.array([i for i, index in enumerate(indices) if index is None], dtype=np.int64)
+        posed = np.array([0 if index is None else index for index in indices], dtype=np.int64)
+        posed[drawing] = self._draws.draw(drawing)
+        return self._pose(posed)
 
     def step(
         self, actions: Sequence[str]
@@ -138,10 +138,9 @@ class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         if self._indices is None:
             raise ResetNeeded("Call reset() before the first step().")
         completions = self._check_actions(actions)
-        task_grade = self._task.grade
-        grades = [task_grade(text, index) for text, index in zip(completions, self._indices.tolist(), strict=True)]
-        drawn = np.array([self._draw(i) for i in range(self.num_envs)], dtype=np.int64)
-        observations, reset_infos = self._pose(drawn)
+        truths = self._task.problems.ground_truths[self._indices]
+        grades = list(map(grade, completions, truths, repeat(self._task.grading)))
+        observations, reset_infos = self._pose(self._draws.draw())
         correct = np.array([result.correct for result in grades], dtype=np.bool_)
         infos = self._final_infos(grades, correct) | reset_infos
         return observations, correct.astype(np.float64), self._flags(True), self._flags(False), infos
@@ -159,18 +158,6 @@ class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
             raise ResetNeeded("There is nothing to render before reset().")
         return tuple(dialogue(self._task.prompt(index), None, None) for index in self._indices)
 
-    def _seed(self, seeds: Sequence[int | None]) -> None:
-        """Seeds the generators whose seed is given, and makes those that are not there yet."""
-        for i, seed in enumerate(seeds):
-            if i == len(self._generators):
-                generator, self._seeds[i] = seeding.np_random(seed)
-                self._generators.append(generator)
-            elif seed is not None:
-                self._generators[i], self._seeds[i] = seeding.np_random(seed)
-
-    def _draw(self, i: int) -> int:
-        return int(self._generators[i].integers(self.num_problems))
-
     def _pose(self, indices: np.ndarray) -> tuple[tuple[str, ...], dict[str, Any]]:
         """Makes these the current problems; returns their user messages and infos."""
         self._indices = indices
@@ -182,7 +169,7 @@ class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
             split=np.full(self.num_envs, problems.split, dtype=object),
             dataset=np.full(self.num_envs, problems.dataset, dtype=object),
         )
-        return tuple(map(self._task.prompt, indices.tolist())), infos
+        return tuple(self._task.prompts(infos["question"])), infos
 
     def _final_infos(self, grades: list[Grade], correct: np.ndarray) -> dict[str, Any]:
         final_info = self._masked(
@@ -190,9 +177,7 @@ class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
             extracted=np.array([result.extracted for result in grades], dtype=object),
             method=np.array([result.method for result in grades], dtype=object),
         )
-        return self._masked(
-            final_obs=np.full(self.num_envs, TERMINAL_OBSERVATION, dtype=object), final_info=final_info
-        )
+        return self._masked(final_obs=np.full(self.num_envs, TERMINAL_OBSERVATION, dtype=object), final_info=final_info)
 
     def _masked(self, **values: Any) -> dict[str, Any]:
         """Returns the values, each followed by the mask that Gymnasium puts beside it; here every entry is filled."""
@@ -229,6 +214,7 @@ class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         if isinstance(actions, str) or len(actions) != self.num_envs:
             found = "one str" if isinstance(actions, str) else f"{len(actions)} entries"
             raise InvalidAction(f"step() takes num_envs={self.num_envs} completions, got {found}.")
-        for i, action in enumerate(actions):
-            check_action(action, where=f" for environment {i}")
+        if set(map(type, actions)) != {str}:
+            for i, action in enumerate(actions):
+                check_action(action, where=f" for environment {i}")
         return actions

@@ -29,7 +29,9 @@ NUM_SAMPLES_SHOWN = 4
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Returns the command line's options; None stands for the preset's value."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="tiny", help=f"{', '.join(preset_names())}, or a .yaml file (default: tiny)")
+    parser.add_argument(
+        "--preset", default="tiny", help=f"{', '.join(preset_names())}, or a .yaml file (default: tiny)"
+    )
     parser.add_argument("--model", help="tiny, smollm2-135m, a folder, or a hub id")
     parser.add_argument("--engine", help="transformers, or any agent registered under a name")
     parser.add_argument(
@@ -51,7 +53,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", help="name of the run (default: preset, seed and time)")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
-    parser.add_argument("--resume", metavar="FOLDER", help="go on with the run of this folder, from its last checkpoint")
+    parser.add_argument(
+        "--resume", metavar="FOLDER", help="go on with the run of this folder, from its last checkpoint"
+    )
     return parser.parse_args(argv)
 
 
@@ -121,6 +125,7 @@ def train(settings: dict[str, Any], folder: Any, resume: bool) -> int:
     from runners.run_folder.plot import plot_learning_curve
     from runners.run_folder.progress import RunProgress
 
+    _start_ray(settings)
     run = settings["run"]
     checkpoint = folder.latest_checkpoint() if resume else None
     algo = build_config(settings).build_algo()
@@ -184,7 +189,9 @@ def main(argv: list[str] | None = None) -> int:
             settings["run"] |= _given(args, RUN_DEFAULTS)
         else:
             if folder.has_run():
-                raise ValueError(f"{path} holds a run already. Go on: {_resume_command(folder)}, or choose another --name.")
+                raise ValueError(
+                    f"{path} holds a run already. Go on: {_resume_command(folder)}, or choose another --name."
+                )
             settings = run_settings(args)
             folder.write_config(settings)
     except ValueError as error:
@@ -274,12 +281,33 @@ def _fail(error: Exception, hint: str = "") -> int:
     return 1
 
 
-def _quiet_libraries() -> None:
-    """Keeps RLlib's and Ray's routine warnings out of the display; errors still show."""
+def _start_ray(settings: dict[str, Any]) -> None:
+    """Starts Ray, or joins the cluster of $RAY_ADDRESS, with its routine messages off the display.
+
+    A machine with fewer cores than processes still runs them all, in turn.
+    """
+    import ray
+
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    resources = settings["resources"]
+    processes = 1 + resources.get("num_env_runners", 0) + resources.get("num_learners", 0)
+    cluster = "RAY_ADDRESS" in os.environ
+    ray.init(
+        num_cpus=None if cluster else max(processes, os.cpu_count() or 1),
+        include_dashboard=None if cluster else False,
+        logging_level=logging.ERROR,
+    )
+    for name in ("ray.rllib", "ray.tune", "ray.train", "ray._private"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _quiet_libraries() -> None:
+    """Keeps progress bars of the libraries off the display, which has its own."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
 
 
 def _shut_down_ray() -> None:

@@ -14,7 +14,7 @@ class SamplingLayer(DynamicLayer):
     `DynamicLayer.update` concatenates, which copies [B, H, T, D] at every step: over a completion that is quadratic.
     """
 
-    BLOCK = 64
+    BLOCK = 32
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Takes type and device of the first keys; the buffers are made by `update`."""
@@ -45,21 +45,21 @@ class SamplingLayer(DynamicLayer):
 
     def repeat(self, repeats: int, reserve: int) -> None:
         """Repeats every row `repeats` times, with room for `reserve` more positions."""
-        self.keys = self._grown(self.keys[:, :, : self.length].repeat_interleave(repeats, dim=0), self.length + reserve)
-        self.values = self._grown(
-            self.values[:, :, : self.length].repeat_interleave(repeats, dim=0), self.length + reserve
-        )
+        rows = torch.arange(len(self.keys), device=self.device).repeat_interleave(repeats)
+        self.keys = self._grown(self.keys[:, :, : self.length].index_select(0, rows), self.length + reserve)
+        self.values = self._grown(self.values[:, :, : self.length].index_select(0, rows), self.length + reserve)
 
     def select(self, rows: torch.Tensor, first_position: int) -> None:
         """Keeps `rows` [R], and drops the positions before `first_position`, which are padding in all of them."""
-        self.keys = self.keys[rows, :, first_position:]
-        self.values = self.values[rows, :, first_position:]
+        kept = slice(first_position, self.length)
         self.length -= first_position
+        self.keys = self._grown(self.keys[:, :, kept].index_select(0, rows), self.length + 1)
+        self.values = self._grown(self.values[:, :, kept].index_select(0, rows), self.length + 1)
 
     def _grown(self, buffer: torch.Tensor, needed: int) -> torch.Tensor:
         size = -(-needed // self.BLOCK) * self.BLOCK
         grown = buffer.new_empty(*buffer.shape[:2], size, buffer.shape[3])
-        grown[:, :, : buffer.shape[-2]] = buffer
+        grown[:, :, : buffer.shape[2]] = buffer
         return grown
 
 

@@ -12,7 +12,7 @@ from agents.base import SamplingParams
 from agents.transformers_agent.cache import SamplingCache
 
 # Rows are dropped from the batch once this share of them has ended: dropping copies the cache.
-_SHRINK_BELOW = 0.85
+_SHRINK_BELOW = 0.75
 
 
 @dataclass(slots=True, kw_only=True)

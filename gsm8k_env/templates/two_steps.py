@@ -39,7 +39,7 @@ TEMPLATES = (
         place=w.TRIPS,
         a=span(5, 20),
         on=span(2, 15),
-        off=span(2, 6),
+        off=span(2, 5),
     ),
     template(
         "pick_and_pack",

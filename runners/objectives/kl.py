@@ -7,7 +7,6 @@ from typing import Literal, get_args
 import torch
 
 from runners.objectives.reductions import masked_sum
-from runners.objectives.registry import did_you_mean
 
 KLKind = Literal["k1", "k2", "k3"]
 KL_KINDS: tuple[str, ...] = get_args(KLKind)
@@ -31,7 +30,8 @@ def kl_estimate(logprobs: torch.Tensor, ref_logprobs: torch.Tensor, kind: KLKind
     expected gradient of k1 is zero: it only adds noise. That of k2 is the gradient of this KL, the reverse one. That of
     k3, which GRPO uses, is the gradient of KL(reference || policy), which agrees with it only to first order around the
     reference. To penalise the reverse KL take k2 in the loss or k1 in the reward (`kl_in_reward`). All this holds for
-    one token drawn from the current policy; the drift within a few updates on one batch is not corrected.
+    a token drawn from the current policy; after some updates on one batch it no longer is, and only
+    `ObjectiveConfig.kl_unbiased` corrects for that.
 
     Args:
         logprobs: [B, T] of the policy; the gradient flows here only.
@@ -54,7 +54,7 @@ def kl_estimate(logprobs: torch.Tensor, ref_logprobs: torch.Tensor, kind: KLKind
         difference = bounded(difference)
         # expm1 keeps the digits that exp(-d) - 1 loses near the reference, where training starts.
         return torch.expm1(-difference) + difference
-    raise ValueError(f"Unknown kl_estimator {kind!r}.{did_you_mean(kind, KL_KINDS)} Known: {', '.join(KL_KINDS)}.")
+    raise ValueError(f"Unknown kl_estimator {kind!r}. Known: {', '.join(KL_KINDS)}.")
 
 
 def kl_in_reward(

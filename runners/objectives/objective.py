@@ -34,6 +34,9 @@ class ObjectiveConfig:
         dual_clip: Bound c > 1 on a negative advantage's loss; None is off.
         kl_coeff: Weight of the KL to the reference, >= 0; 0 needs no reference.
         kl_estimator: "k1", "k2" or "k3"; what each does to the gradient stands at `kl_estimate`.
+        kl_unbiased: Weigh the KL term by the policy's own ratio, with its gradient. For k1 and k3 the expected gradient
+            is then the reverse KL's, on the first update and on later ones (DeepSeek-V3.2,
+            https://arxiv.org/abs/2512.02556); GRPO as published does not.
         kl_placement: "loss" adds it here; "reward" leaves it to `kl_in_reward` and only measures it here.
         entropy_coeff: Weight of the entropy bonus, >= 0; if > 0 the entropies must carry gradient.
         ratio_reference: Whose logprobs the ratio is taken against. "old": the learner's before the update; what sets
@@ -51,6 +54,7 @@ class ObjectiveConfig:
     dual_clip: float | None = None
     kl_coeff: float = 0.0
     kl_estimator: KLKind = "k3"
+    kl_unbiased: bool = False
     kl_placement: Literal["loss", "reward"] = "loss"
     entropy_coeff: float = 0.0
     ratio_reference: Literal["old", "rollout"] = "old"
@@ -150,7 +154,8 @@ def policy_loss(inputs: ObjectiveInputs, config: ObjectiveConfig) -> tuple[torch
     kl = _reference_kl(config, logprobs, inputs.ref_logprobs, mask)
     per_token = surrogate.loss * weights
     if config.kl_coeff and config.kl_placement == "loss":
-        per_token = per_token + config.kl_coeff * kl
+        own_ratio = bounded(logprobs - reference).exp() if config.kl_unbiased else 1.0
+        per_token = per_token + config.kl_coeff * kl * own_ratio
     if config.entropy_coeff:
         assert entropies.requires_grad or not logprobs.requires_grad, (
             "entropy_coeff > 0, but entropies have no gradient"

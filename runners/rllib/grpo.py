@@ -217,9 +217,7 @@ class GRPO(Algorithm):
     def _reference_kl(self, rollouts: list[Rollout]) -> np.ndarray:
         batch = _as_batch(padded_columns(rollouts))
         ids = None if self.learner_group.is_local else [0]
-        results = self.learner_group.foreach_learner(
-            partial(_reference_kl_of, batch=batch), remote_actor_ids=ids
-        )
+        results = self.learner_group.foreach_learner(partial(_reference_kl_of, batch=batch), remote_actor_ids=ids)
         return next(iter(results)).get()
 
     def _update(self, rollouts: list[Rollout], advantages: GroupAdvantages) -> None:

@@ -224,7 +224,9 @@ def test_the_space_holds_all_official_prompts() -> None:
     assert counts == [7473, 1319]
 
 
-@pytest.mark.parametrize("text", ["", "x", "π ≈ 3", "答案是 18", "\ud800", "\x00", "🦆" * 1000, "a" * MAX_COMPLETION_LENGTH])
+@pytest.mark.parametrize(
+    "text", ["", "x", "π ≈ 3", "答案是 18", "\ud800", "\x00", "🦆" * 1000, "a" * MAX_COMPLETION_LENGTH]
+)
 def test_any_completion_of_the_stated_length_is_an_action(env: GSM8KEnv, text: str) -> None:
     assert text in env.action_space
     env.reset(seed=0)

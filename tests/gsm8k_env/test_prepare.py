@@ -23,7 +23,8 @@ def test_a_row_has_the_documented_layout(tmp_path: Path) -> None:
         "prompt": [
             {
                 "role": "user",
-                "content": problem.question + ' Think it through step by step, then write the final number after "####".',
+                "content": problem.question
+                + ' Think it through step by step, then write the final number after "####".',
             }
         ],
         "env_class": "gsm8k",

@@ -71,9 +71,10 @@ class TestProblemSet:
 
         assert fingerprint(PROBLEMS) == fingerprint(list(PROBLEMS), dataset="y")
         assert len(fingerprint(PROBLEMS)) == 64
-        moved = [Problem(question="ab", solution="c", ground_truth="1")], [
-            Problem(question="a", solution="bc", ground_truth="1")
-        ]
+        moved = (
+            [Problem(question="ab", solution="c", ground_truth="1")],
+            [Problem(question="a", solution="bc", ground_truth="1")],
+        )
         others = [PROBLEMS[:1], PROBLEMS[::-1], [*PROBLEMS, PROBLEMS[0]], *moved]
         assert len({fingerprint(PROBLEMS), *map(fingerprint, others)}) == 6
 
@@ -113,12 +114,22 @@ class TestBuiltin:
         assert not {problem.question for problem in sets[0]} & {problem.question for problem in sets[1]}
 
     def test_levels_are_numbers_of_steps(self) -> None:
-        for name, steps in [("builtin:1", {1}), ("builtin:4", {4}), ("builtin:2-3", {2, 3}), ("builtin", {1, 2, 3, 4, 5})]:
+        for name, steps in [
+            ("builtin:1", {1}),
+            ("builtin:4", {4}),
+            ("builtin:2-3", {2, 3}),
+            ("builtin", {1, 2, 3, 4, 5}),
+        ]:
             assert {problem.solution.count("<<") for problem in load_problems("test", name)} == steps
 
     @pytest.mark.parametrize(
         ("name", "explicit"),
-        [("builtin", "builtin"), ("builtin:1-5", "builtin"), ("builtin:3-3", "builtin:3"), ("builtin:1-2", "builtin:1-2")],
+        [
+            ("builtin", "builtin"),
+            ("builtin:1-5", "builtin"),
+            ("builtin:3-3", "builtin:3"),
+            ("builtin:1-2", "builtin:1-2"),
+        ],
     )
     def test_names(self, name: str, explicit: str) -> None:
         assert resolve_dataset(name) == explicit
@@ -185,7 +196,9 @@ class TestFiles:
 
     def test_a_folder_without_the_split(self, tmp_path: Path) -> None:
         write_jsonl(tmp_path / "train.jsonl", ROWS)
-        with pytest.raises(ValueError, match=r"no file for the 'test' split; looked for test\.jsonl, test\.parquet, val"):
+        with pytest.raises(
+            ValueError, match=r"no file for the 'test' split; looked for test\.jsonl, test\.parquet, val"
+        ):
             load_problems("test", tmp_path)
 
     def test_a_training_file_is_not_tested_on(self, tmp_path: Path) -> None:
@@ -325,7 +338,9 @@ class TestAuto:
         monkeypatch.delenv("GSM8K_DATASET", raising=False)
         monkeypatch.setattr("gsm8k_env.problems.read_hub", no_hub)
         clear_cache(monkeypatch)
-        with pytest.warns(UserWarning, match=r"generated problems, not GSM8K\. no hub here.*set GSM8K_DATASET") as warned:
+        with pytest.warns(
+            UserWarning, match=r"generated problems, not GSM8K\. no hub here.*set GSM8K_DATASET"
+        ) as warned:
             assert load_problems("test").dataset == "builtin"
         assert len(warned) == 1
 
@@ -440,7 +455,9 @@ def fill_hub_cache(home: Path) -> None:
         table = datasets.Dataset.from_list(ROWS)
         info.features = table.features
         info.splits.add(datasets.SplitInfo(name=split, num_examples=len(ROWS), dataset_name="gsm8k"))
-        with datasets.arrow_writer.ArrowWriter(path=str(folder / f"gsm8k-{split}.arrow"), features=info.features) as writer:
+        with datasets.arrow_writer.ArrowWriter(
+            path=str(folder / f"gsm8k-{split}.arrow"), features=info.features
+        ) as writer:
             writer.write_table(table.data.table)
             writer.finalize()
     info.write_to_directory(str(folder))

@@ -90,8 +90,7 @@ def test_a_pickled_environment_opens_in_a_fresh_process() -> None:
     env.reset(seed=0)
     data = pickle.dumps(env)
     printed = run_python(
-        f"import pickle\nenv = pickle.loads({data!r})\n"
-        "print(env.reset()[1]['index'], env.step('')[1])"
+        f"import pickle\nenv = pickle.loads({data!r})\nprint(env.reset()[1]['index'], env.step('')[1])"
     )
     assert printed.split() == [str(env.reset()[1]["index"]), "0.0"]
     assert len(data) < 10_000, "the problems themselves do not travel"

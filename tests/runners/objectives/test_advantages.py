@@ -58,7 +58,7 @@ def test_c11_groups_go_by_id_not_position(name):
 
 @pytest.mark.parametrize("name", ["grpo", "dr_grpo", "rloo"])
 def test_c12_a_group_of_one_is_an_error(name):
-    with pytest.raises(ValueError, match="1 of 2 groups.*group_size >= 2"):
+    with pytest.raises(ValueError, match=r"1 of 2 groups.*group_size >= 2"):
         estimate(name, [1, 0, 1], [0, 0, 1])
 
 

@@ -29,7 +29,7 @@ def test_every_epoch_is_a_fresh_partition():
 
 
 def test_rows_that_dont_divide():
-    with pytest.raises(ValueError, match="10 rows .* minibatches of 4"):
+    with pytest.raises(ValueError, match=r"10 rows .* minibatches of 4"):
         plan_minibatches(10, 4, 1, np.random.default_rng(0))
     with pytest.raises(ValueError, match="num_epochs"):
         plan_minibatches(10, 5, 0, np.random.default_rng(0))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from runners.objectives.kl import KL_KINDS, kl_estimate, kl_in_reward
+from runners.objectives.objective import ObjectiveConfig, ObjectiveInputs, policy_loss
 
 
 def test_values_by_hand():
@@ -70,6 +71,33 @@ def test_c20_k1_in_the_reward_has_the_reverse_kls_gradient():
     torch.testing.assert_close(score, reverse)
 
 
+@pytest.mark.parametrize("kind", ["k1", "k3"])
+def test_c20_weighed_by_the_ratio_k1_and_k3_have_the_reverse_kls_gradient(kind):
+    """Also off-policy: the tokens are those of an old policy that is neither the current one nor the reference."""
+    logits, reference = distributions()
+    old = torch.linspace(-1, 1, 7).double().log_softmax(0)
+    logps = logits.log_softmax(0)
+    inputs = ObjectiveInputs(
+        logprobs=pad(logps),
+        entropies=torch.zeros(7, 2).double(),
+        old_logprobs=pad(old),
+        ref_logprobs=pad(reference),
+        advantages=torch.zeros(7).double(),
+        loss_mask=torch.tensor([[False, True]] * 7),
+        loss_weights=old.exp(),
+    )
+    config = ObjectiveConfig(kl_coeff=1.0, kl_estimator=kind, kl_unbiased=True, importance_cap=None)
+    (gradient,) = torch.autograd.grad(policy_loss(inputs, config)[0], logits)
+    logps = logits.log_softmax(0)
+    (reverse,) = torch.autograd.grad((logps.exp() * (logps - reference)).sum(), logits)
+    torch.testing.assert_close(gradient, reverse)
+
+
+def pad(values: torch.Tensor) -> torch.Tensor:
+    """[B] -> [B, 2], each value at position 1, where a completion can begin."""
+    return torch.nn.functional.pad(values[:, None], (1, 0))
+
+
 @pytest.mark.parametrize("kind", KL_KINDS)
 def test_c19_reference_carries_no_gradient_and_exponent_is_clamped(kind):
     logprobs = torch.tensor([[-1000.0, -1.0]], requires_grad=True)
@@ -94,5 +122,5 @@ def test_kl_in_reward_by_hand():
 
 
 def test_unknown_kind():
-    with pytest.raises(ValueError, match="'k4'.*Did you mean 'k.'.*k1, k2, k3"):
+    with pytest.raises(ValueError, match=r"'k4'\. Known: k1, k2, k3"):
         kl_estimate(torch.zeros(1, 1), torch.zeros(1, 1), "k4")
