@@ -1,10 +1,16 @@
-"""Checks a set of weights against a model before an engine sees it: a wrong tensor can kill an engine."""
+"""Checks a set of weights before an engine sees it (a wrong tensor can kill one), and hands it over as a file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 
 def checked_weights(
@@ -36,3 +42,25 @@ def checked_weights(
         shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
         raise ValueError(f"These weights do not fit the model, nothing was changed: {shown}.")
     return weights
+
+
+@contextmanager
+def weights_folder(weights: Sequence[tuple[str, torch.Tensor]]) -> Iterator[Path]:
+    """Writes the weights as `model.safetensors` into a folder that lives as long as the context.
+
+    Every engine can read such a folder, over processes and, where it is shared, over machines; in memory (/dev/shm)
+    it costs one copy. Set TMPDIR to a folder that a remote server sees as well.
+    """
+    size = sum(tensor.numel() * tensor.element_size() for _, tensor in weights)
+    with tempfile.TemporaryDirectory(prefix="gsm8k_env-weights-", dir=_roomy_folder(size)) as folder:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights}
+        save_file(tensors, Path(folder) / "model.safetensors", metadata={"format": "pt"})
+        yield Path(folder)
+
+
+def _roomy_folder(size: int) -> str | None:
+    """Returns memory's folder where it holds `size` bytes twice over; None is the ordinary temporary folder."""
+    memory = Path("/dev/shm")
+    if "TMPDIR" in os.environ or not memory.is_dir() or shutil.disk_usage(memory).free < 2 * size:
+        return None
+    return str(memory)

@@ -88,7 +88,7 @@ def _cpu_model() -> str:
 
 
 def _threads() -> dict[str, int | str | None]:
-    """Returns the threads that numerical libraries were allowed: the variable, and torch's own count if it is loaded."""
+    """Returns the threads that numerical libraries were allowed: the variable's value, torch's count if loaded."""
     torch = sys.modules.get("torch")
     return {
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),

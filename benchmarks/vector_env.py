@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import gymnasium as gym
-from gymnasium.vector import AutoresetMode, VectorEnv
-
 from _results import write_results
+from gymnasium.vector import AutoresetMode, VectorEnv
 
 import gsm8k_env  # noqa: F401  (registers GSM8K-v0)
 from gsm8k_env.problems import Problem, load_problems

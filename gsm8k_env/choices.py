@@ -2,6 +2,9 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=str)
 
 
 def did_you_mean(value: str, allowed: Iterable[str]) -> str:
@@ -20,7 +23,7 @@ def did_you_mean(value: str, allowed: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def check_choice(option: str, value: object, allowed: Iterable[str]) -> str:
+def check_choice(option: str, value: object, allowed: Iterable[Name]) -> Name:
     """Returns ``value`` if it is one of the allowed names.
 
     Args:
@@ -32,7 +35,8 @@ def check_choice(option: str, value: object, allowed: Iterable[str]) -> str:
         ValueError: It is none of them; the message lists them and names the nearest.
     """
     names = list(allowed)
-    if isinstance(value, str) and value in names:
-        return value
+    for name in names:
+        if name == value:
+            return name
     listed = ", ".join(repr(name) for name in names)
     raise ValueError(f"Unknown {option} {value!r}; allowed: {listed}.{did_you_mean(str(value), names)}")

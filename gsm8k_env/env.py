@@ -10,7 +10,7 @@ from gymnasium.error import InvalidAction, ResetNeeded
 
 import gsm8k_env.shared_memory  # noqa: F401  (lets AsyncVectorEnv carry the observations)
 from gsm8k_env.choices import check_choice, did_you_mean
-from gsm8k_env.grading import GRADING_MODES, Grade, grade
+from gsm8k_env.grading import GRADING_MODES, Grade, GradingMode, grade
 from gsm8k_env.problems import ProblemSet, load_problems
 from gsm8k_env.prompts import DEFAULT_INSTRUCTION, instruction_text, join_prompt
 from gsm8k_env.spaces import MAX_COMPLETION_LENGTH, MAX_PROMPT_LENGTH, UnicodeText
@@ -31,7 +31,7 @@ class Task:
 
     problems: ProblemSet
     instruction: str
-    grading: str
+    grading: GradingMode
 
     @classmethod
     def from_options(cls, *, split: str, dataset: str, grading: str, instruction: str) -> "Task":
@@ -40,7 +40,7 @@ class Task:
         Raises:
             ValueError: An option is unknown, the data cannot be loaded, or a prompt would not fit into the space.
         """
-        check_choice("grading", grading, GRADING_MODES)
+        mode = check_choice("grading", grading, GRADING_MODES)
         text = instruction_text(instruction)
         problems = load_problems(split, dataset)
         longest = len(join_prompt("x" * problems.longest_question, text))
@@ -49,7 +49,7 @@ class Task:
                 f"The longest question of {problems.dataset} with its instruction has {longest:,} characters, but an "
                 f"observation has at most {MAX_PROMPT_LENGTH:,}: shorten the question or the instruction."
             )
-        return cls(problems=problems, instruction=text, grading=grading)
+        return cls(problems=problems, instruction=text, grading=mode)
 
     def prompt(self, index: int) -> str:
         """Returns the user message for the problem at ``index``."""
@@ -209,7 +209,7 @@ class GSM8KEnv(gym.Env[str, str]):
     * v0: Initial version.
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 1}
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012  (as Gymnasium declares it)
 
     def __init__(
         self,

@@ -22,7 +22,6 @@ _NONSPACE = re.compile(r"\S")
 _OPENING_MARKUP = re.compile(r"[\s*_`:=]*")
 _BOX_OPENS = re.compile(r"\\boxed\s*\{\s*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-_HASHES = re.compile(r"#{4,}")
 _HEADING = re.compile(
     r"[\s*_]*(?:(?:step|part|case|question|problem|option|method|phase|section|example|solution)\s+\d|\d{1,2}[.)]\s+[^\W\d])",
     re.IGNORECASE,
@@ -40,7 +39,8 @@ _VERB = re.compile(
 _BREAK = re.compile(r"[.!?]\s|[\w,;]\s*+\n")
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 _CONTEXT_START = re.compile(r"[.,;:!?>\n]")
-_SENTENCE_OPENERS: Final = frozenset({"The", "My", "Our", "Final", "So", "Thus", "Hence", "Therefore"})
+_CAPITAL_OPENERS: Final = frozenset({"The", "My", "Our", "Final"})
+_OPENERS: Final = frozenset({"so", "thus", "hence", "therefore", "then", "and", "but", "because"})
 _SUPPOSING: Final = frozenset({"if", "whether", "unless", "suppose", "assume", "assuming", "doubt"})
 _DENYING: Final = frozenset({"not", "never", "no", "cannot", "wrong", "incorrect", "false"})
 _ASKING: Final = frozenset({"to", "we", "i", "can", "us", "must", "please", "let's"})  # before "answer" as a verb
@@ -130,14 +130,11 @@ def last_hash(text: str, floor: int = 0) -> Claim | None:
     """
     limit = len(text)
     start = text.rfind(_HASH, floor)
-    if start < 0:
-        return None
-    if text[start - 1 : start] != "#" and (claim := _hash_claim(text, start, limit)):
-        return claim
-    for hashes in reversed(list(_HASHES.finditer(text, floor))):
-        if len(hashes[0]) == len(_HASH) and (claim := _hash_claim(text, hashes.start(), limit)):
+    while start >= 0:
+        in_longer_run = text[start - 1 : start] == "#" or text[start + len(_HASH) : start + len(_HASH) + 1] == "#"
+        if not in_longer_run and (claim := _hash_claim(text, start, limit)):
             return claim
-        limit = hashes.start()
+        limit, start = start, text.rfind(_HASH, floor, start)
     return None
 
 
@@ -157,7 +154,7 @@ def _hash_claim(text: str, start: int, limit: int) -> Claim | None:
 
 
 def _clause(text: str, start: int, limit: int) -> str:
-    """The words around the first number after `start`. If the length limit cuts it off, it stays too long to be read."""
+    """The words around the first number after `start`. Where the length limit cuts them, they stay too long to read."""
     opening = _OPENING_MARKUP.match(text, start, limit)
     start = opening.end() if opening else start
     piece = text[start : min(limit, start + MAX_ANSWER_CHARS + 1)]
@@ -206,7 +203,7 @@ def _phrase(text: str, folded: str, position: int, limit: int) -> int | tuple[in
     if digit is not None and verb is None:
         return None
     context = _CONTEXT_START.split(text[max(0, position - _CONTEXT_CHARS) : position])[-1]
-    words = _words_of_sentence(context)
+    words = _words_of_clause(context)
     if words and words[-1] in _ASKING:
         return None
     negated = verb is not None and NEGATION.search(bridge) is not None
@@ -221,11 +218,15 @@ def _phrase(text: str, folded: str, position: int, limit: int) -> int | tuple[in
     return position - len(context), first + end
 
 
-def _words_of_sentence(context: str) -> list[str]:
-    """The lower-case words since a sentence began; many a writer leaves out the full stop before "The answer"."""
-    words = context.replace("*", " ").replace("\u2019", "'").split()
-    openers = [index for index, word in enumerate(words) if word in _SENTENCE_OPENERS]
-    return [word.lower() for word in words[openers[-1] + 1 if openers else 0 :]]
+def _words_of_clause(context: str) -> list[str]:
+    """The lower-case words since a clause began; many a writer leaves out the full stop before "The answer"."""
+    words: list[str] = []
+    for word in context.replace("*", " ").replace("\u2019", "'").split():
+        if word in _CAPITAL_OPENERS or word.lower() in _OPENERS:
+            words.clear()
+        else:
+            words.append(word.lower())
+    return words
 
 
 def _disowns(words: list[str]) -> bool:

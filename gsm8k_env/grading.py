@@ -1,16 +1,16 @@
 r"""Grades a completion against the ground truth: pure text in, a `Grade` out.
 
-`final_answer` finds what the completion claims, `answer_value` reads it as an exact rational number. The rules, as a careful reader
-would have them:
+`final_answer` finds what the completion claims, `answer_value` reads it as an exact rational number. The rules, as a
+careful reader would have them:
 
 - After a `</think>`, only what follows the last one counts. A `<think>` left open is unfinished text: no answer.
-- "flexible" looks for an explicit final answer: `\boxed{...}`, `#### ...`, "the answer is ...". The last one in the text wins, right
-  or wrong, readable or not. With none of them, the last number of the text is the answer. A last box that is left open is unfinished
-  text: no answer, whatever else the text says.
+- "flexible" looks for an explicit final answer: `\boxed{...}`, `#### ...`, "the answer is ...". The last one in a text
+  wins, right or wrong, readable or not. With none of them, the last number of the text is the answer. A last box that
+  is left open is unfinished text: no answer, whatever else the text says.
 - "strict" takes the last `####` alone, the official form of GSM8K, and "boxed" the last `\boxed{}` alone.
-- `####` has to be exactly four hashes with a number on their line, or on the next line with text. A line such as `#### Step 2: sell`
-  with text below it is a Markdown heading, not an answer.
-- A text in which the answer is denied or supposed ("the answer is not 18", "if the answer is 18") has not given that answer.
+- `####` has to be exactly four hashes with a number on their line or, where that is empty, on the next one with text. A
+  line such as `#### Step 2: sell` with text below it is a Markdown heading, not an answer.
+- A text that denies or supposes an answer ("the answer is not 18", "if the answer is 18") has not given it.
 """
 
 from dataclasses import dataclass
@@ -34,10 +34,8 @@ class Grade:
     """
 
     correct: bool  # the extracted answer equals the ground truth exactly
-    extracted: (
-        str | None
-    )  # the answer's text; `read_answer(extracted)` is its value, for a vote. None: no answer was found
-    method: Method | None  # what it was found by; None with extracted
+    extracted: str | None  # the answer's text, at most about 1,000 characters; `read_answer(extracted)` is its value
+    method: Method | None  # what it was found by. None, and extracted too: the completion gives no answer
 
 
 _NO_ANSWER: Final = Grade(correct=False, extracted=None, method=None)
@@ -83,8 +81,8 @@ def _truth(ground_truth: str) -> Fraction:
     value = read_answer(ground_truth)
     if value is None:
         raise ValueError(
-            f"ground_truth {ground_truth[:80]!r} is not one number of at most {MAX_DIGITS} digits, such as '18', '1,200' or '1/2'; "
-            "of an official GSM8K solution pass only what follows '####'"
+            f"ground_truth {ground_truth[:80]!r} is not one number of at most {MAX_DIGITS} digits, such as '18', "
+            "'1,200' or '1/2'; of an official GSM8K solution pass only what follows '####'"
         )
     return value
 

@@ -90,5 +90,6 @@ def _reason(repo: str, split: str, reachable: bool, error: Exception) -> str:
 
     if reachable:
         return f"The hub could not provide {repo!r} (split {split!r}): {error}"
-    cause = "HF_HUB_OFFLINE is set" if datasets.config.HF_HUB_OFFLINE else f"{datasets.config.HF_ENDPOINT} is silent"
+    silent = f"{datasets.config.HF_ENDPOINT} does not answer"
+    cause = "HF_HUB_OFFLINE is set" if datasets.config.HF_HUB_OFFLINE else silent
     return f"{cause}, and the local cache of `datasets` has no copy of {repo!r} (split {split!r})."

@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, get_args, overload
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from gsm8k_env.rows import Problem, ground_truth_of
 
 __all__ = ["DATASET_VARIABLE", "SPLITS", "Problem", "ProblemSet", "load_problems", "resolve_dataset"]
 
-SPLITS = ("train", "test")
+SPLITS: tuple[builtin.Split, ...] = get_args(builtin.Split)
 DATASET_VARIABLE = "GSM8K_DATASET"
 
 # As many as the official data has, so that an epoch and a test run cost the same on both.
@@ -118,14 +118,14 @@ def load_problems(split: str = "train", dataset: str | os.PathLike[str] = "auto"
     >>> len(problems), problems.dataset, problems[0].solution.splitlines()[-1] == "#### " + problems[0].ground_truth
     (1319, 'builtin:1-2', True)
     """
-    check_choice("split", split, SPLITS)
+    known = check_choice("split", split, SPLITS)
     name = resolve_dataset(dataset)
     if not _is_path(name):
-        return _load(split, name, ())
-    files = split_files(Path(name), split)
+        return _load(known, name, ())
+    files = split_files(Path(name), known)
     # A file written anew under the same name is another source.
     stamp = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
-    return _load(split, name, stamp)
+    return _load(known, name, stamp)
 
 
 def resolve_dataset(dataset: str | os.PathLike[str] = "auto") -> str:
@@ -200,7 +200,7 @@ def _hub_or_builtin() -> str:
 
 
 @functools.lru_cache(maxsize=16)
-def _load(split: str, name: str, stamp: tuple[tuple[str, int, int], ...]) -> ProblemSet:
+def _load(split: builtin.Split, name: str, stamp: tuple[tuple[str, int, int], ...]) -> ProblemSet:
     levels = _BUILTIN.fullmatch(name)
     if levels:
         problems = _generate(split, levels[1], levels[2])
@@ -218,7 +218,7 @@ def _hub_problems(name: str, split: str) -> list[Problem]:
         raise HubUnavailableError(f"{error} {_HOW_TO_GET_DATA}") from error
 
 
-def _generate(split: str, first: str | None, last: str | None) -> list[Problem]:
+def _generate(split: builtin.Split, first: str | None, last: str | None) -> list[Problem]:
     levels = tuple(range(int(first or 1), int(last or first or 5) + 1))
     return [
         Problem(question=draft.question, solution=draft.solution, ground_truth=ground_truth_of(draft.solution))

@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]*")
 
 
 def instruction_text(instruction: str) -> str:
-    """Returns the text that an ``instruction`` option stands for.
+    r"""Returns the text that an ``instruction`` option stands for.
 
     Args:
         instruction: A name in ``INSTRUCTIONS``, or the text itself. A value made only of ASCII letters, digits, "_"
@@ -30,7 +30,7 @@ def instruction_text(instruction: str) -> str:
         ValueError: It reads as a name but there is no such name, or it is not a str.
 
     >>> instruction_text("boxed")
-    'Think it through step by step, then write the final number in \\\\boxed{}.'
+    'Think it through step by step, then write the final number in \\boxed{}.'
     >>> instruction_text("Answer briefly.")
     'Answer briefly.'
     """

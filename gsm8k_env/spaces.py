@@ -14,8 +14,8 @@ import numpy as np
 from gymnasium import spaces
 
 MAX_PROMPT_LENGTH = 2**14
-"""Characters in an observation. The longest official question has 985. ``AsyncVectorEnv`` reserves four bytes a character
-and environment in shared memory, so the bound is generous but not unlimited."""
+"""Characters in an observation; the longest official question has 985. ``AsyncVectorEnv`` reserves four bytes a
+character and environment in shared memory, so the bound is generous but not unlimited."""
 
 MAX_COMPLETION_LENGTH = 2**20
 """Characters in an action: above what models with a context of 128k tokens usually write."""

@@ -18,7 +18,7 @@ from gsm8k_env.prompts import DEFAULT_INSTRUCTION
 from gsm8k_env.spaces import MAX_COMPLETION_LENGTH, MAX_PROMPT_LENGTH, UnicodeText
 
 
-class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
+class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str] | np.ndarray, np.ndarray]):
     """``num_envs`` independent copies of ``GSM8KEnv``, stepped together.
 
     It behaves as Gymnasium's ``SyncVectorEnv`` with ``AutoresetMode.SAME_STEP`` does over the same environments, and
@@ -49,7 +49,11 @@ class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         ValueError: As in ``GSM8KEnv``, or ``num_envs`` is below 1.
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 1, "autoreset_mode": AutoresetMode.SAME_STEP}
+    metadata: dict[str, Any] = {  # noqa: RUF012  (as Gymnasium declares it)
+        "render_modes": ["ansi"],
+        "render_fps": 1,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
 
     def __init__(
         self,
@@ -82,8 +86,8 @@ class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         """How many problems there are: an index runs from 0 to this less one."""
         return len(self._task.problems)
 
-    @property
-    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]  # as SyncVectorEnv has it
+    @property  # type: ignore[misc]  # read-only, and a tuple, as SyncVectorEnv has it
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """The N generators that draw problems; they are read ahead, see ``gsm8k_env.draws``."""
         return tuple(self._draws.generators)
 
@@ -95,7 +99,7 @@ class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
     def reset(
         self,
         *,
-        seed: int | Sequence[int | None] | None = None,  # type: ignore[override]  # as SyncVectorEnv has it
+        seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[tuple[str, ...], dict[str, Any]]:
         """Poses N problems.
@@ -120,7 +124,7 @@ class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         return self._pose(posed)
 
     def step(
-        self, actions: Sequence[str]
+        self, actions: Sequence[str] | np.ndarray
     ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Grades N completions and poses the next N problems.
 
@@ -210,7 +214,7 @@ class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
             )
         return [None if one is None else self._task.check_index(one) for one in index]
 
-    def _check_actions(self, actions: Sequence[str]) -> Sequence[str]:
+    def _check_actions(self, actions: Sequence[str] | np.ndarray) -> Sequence[str] | np.ndarray:
         if isinstance(actions, str) or len(actions) != self.num_envs:
             found = "one str" if isinstance(actions, str) else f"{len(actions)} entries"
             raise InvalidAction(f"step() takes num_envs={self.num_envs} completions, got {found}.")

@@ -36,6 +36,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         }
         self._envs: dict[EnvName, list[gym.Env[str, str]]] = {"train": [], "eval": []}
         self._weights_seq_no = 0
+        self.engine_failed = False
         self.agent: agents.Agent | None = None
         if self.worker_index or not self.num_workers:
             if self.config.num_threads:
@@ -71,6 +72,12 @@ class TextEnvRunner(EnvRunner, Checkpointable):
             for env, completion in zip(group, group_completions, strict=True)
         ]
         return SampleResult(rollouts=rollouts, num_dropped_prompts=len(request.resets) - len(kept))
+
+    def restart_failed_engine(self) -> None:
+        """Starts the engine anew if a call to it failed; the weights come with the next `set_state`."""
+        if self.engine_failed and self.agent is not None:
+            self.agent.restart()
+            self.engine_failed = False
 
     def get_spaces(self) -> dict[str, tuple[gym.Space, gym.Space]]:
         """Returns the environment's text spaces, and a placeholder for the RLModule, whose catalog knows no text."""

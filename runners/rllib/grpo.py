@@ -205,6 +205,7 @@ class GRPO(Algorithm):
 
     def _restore_env_runners(self) -> None:
         self.restore_env_runners(self.env_runner_group)
+        broadcast(self.env_runner_group, _restart_failed_engine, timeout_s=self.config.sample_timeout_s)
         self._sync_weights()
 
     def _advantages(self, rollouts: list[Rollout]) -> GroupAdvantages:
@@ -247,6 +248,10 @@ class GRPO(Algorithm):
 
 def _sample_request(env_runner: Any, *, request: SampleRequest) -> SampleResult:
     return env_runner.sample(request)
+
+
+def _restart_failed_engine(env_runner: Any) -> None:
+    env_runner.restart_failed_engine()
 
 
 def _set_state(env_runner: Any, *, state: Any) -> None:

@@ -125,7 +125,7 @@ def test_an_unknown_reset_option_is_refused(env: GSM8KEnv) -> None:
         ({"instruction": "long text " * 2000}, r"at most 16,384"),
     ],
 )
-def test_a_bad_make_option_is_refused(options: dict[str, str], message: str) -> None:
+def test_a_bad_make_option_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         gym.make("GSM8K-v0", **{"dataset": "builtin", **options})
 
@@ -157,27 +157,29 @@ def test_a_copy_amid_an_episode_goes_on_alike_and_apart(duplicate: Any) -> None:
     env = gym.make("GSM8K-v0", dataset="builtin")
     env.reset(seed=11)
     twin = duplicate(env)
-    assert twin.unwrapped.problems is env.unwrapped.problems, "the problems are shared"
+    assert twin.get_wrapper_attr("problems") is env.get_wrapper_attr("problems"), "the problems are shared"
     assert data_equivalence(env.step("18"), twin.step("18"), exact=True)
     expected = [env.reset()[1]["index"] for _ in range(5)]
     assert [twin.reset()[1]["index"] for _ in range(5)] == expected
 
 
 def test_num_problems_is_reached_through_wrappers() -> None:
-    env = TimeLimit(gym.make("GSM8K-v0", dataset="builtin", split="test"), max_episode_steps=3)
+    env: gym.Env = TimeLimit(gym.make("GSM8K-v0", dataset="builtin", split="test"), max_episode_steps=3)
     assert env.get_wrapper_attr("num_problems") == 1319
 
 
 def test_stock_wrappers_work() -> None:
-    env = gym.make("GSM8K-v0", dataset="builtin")
-    env = RecordEpisodeStatistics(TransformReward(TimeLimit(env, max_episode_steps=3), lambda reward: 2 * reward))
+    env: gym.Env = gym.make("GSM8K-v0", dataset="builtin")
+    env = RecordEpisodeStatistics(
+        TransformReward(TimeLimit(env, max_episode_steps=3), lambda reward: 2 * float(reward))
+    )
     truth = env.reset(seed=0)[1]["ground_truth"]
     _, reward, terminated, truncated, info = env.step(f"#### {truth}")
     assert (reward, terminated, truncated, info["episode"]["r"], info["episode"]["l"]) == (2.0, True, False, 2.0, 1)
 
 
 def test_observations_flatten() -> None:
-    env = FlattenObservation(gym.make("GSM8K-v0", dataset="builtin"))
+    env: gym.Env = FlattenObservation(gym.make("GSM8K-v0", dataset="builtin"))
     observation, info = env.reset(seed=0)
     assert observation in env.observation_space
     text = "".join(map(chr, observation[observation < 0x110000]))

@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import cloudpickle
 import gymnasium as gym
@@ -41,7 +42,7 @@ def test_the_entry_points_are_strings() -> None:
 
 
 @pytest.mark.parametrize("options", OPTION_SETS, ids=str)
-def test_check_env_has_no_complaint(options: dict[str, str]) -> None:
+def test_check_env_has_no_complaint(options: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         env = gym.make("GSM8K-v0", **{"dataset": "builtin", **options}).unwrapped
@@ -57,6 +58,7 @@ def test_make_and_make_vec_give_our_classes() -> None:
 
 def test_the_spec_makes_the_same_environment_again() -> None:
     env = gym.make("GSM8K-v0", dataset="builtin:1", split="test", instruction="boxed")
+    assert env.spec is not None
     spec = gym.envs.registration.EnvSpec.from_json(env.spec.to_json())
     assert env.reset(seed=5) == gym.make(spec).reset(seed=5)
 

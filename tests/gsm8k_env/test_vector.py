@@ -46,7 +46,8 @@ def answers(infos: dict[str, Any], right: list[int]) -> tuple[str, ...]:
 @pytest.mark.parametrize("seed", [0, 123, [5, 4, 3, 2, 1]])
 def test_it_equals_the_stock_form_in_every_value_and_layout(seed: Any) -> None:
     native, stock = make_native(), make_stock()
-    ours, theirs = native.reset(seed=seed), stock.reset(seed=seed)
+    ours: Any = native.reset(seed=seed)
+    theirs: Any = stock.reset(seed=seed)
     assert data_equivalence(ours, theirs, exact=True)
     for step in range(20):
         actions = answers(ours[-1], right=[step % N, (step + 2) % N])
@@ -245,6 +246,7 @@ def test_async_processes_need_no_import_before() -> None:
     factories = [lambda: gym.make("gsm8k_env:GSM8K-v0", dataset="builtin", split="test") for _ in range(2)]
     processes = AsyncVectorEnv(factories, context="spawn")
     try:
+        observations: Any
         observations, infos = processes.reset(seed=1)
         assert infos["split"].tolist() == ["test", "test"]
         assert all(question in text for question, text in zip(infos["question"], observations, strict=True))

@@ -238,8 +238,10 @@ def test_c20_kl_goes_where_it_is_placed():
     in_loss = dataclasses.replace(in_reward, kl_placement="loss")
     extra = 0.5 * (inputs.logprobs - inputs.ref_logprobs) * inputs.loss_weights[:, None] * inputs.loss_mask
     torch.testing.assert_close(evaluate(inputs, in_loss)[1] - gradient, extra.detach())
+    without = dataclasses.replace(inputs, ref_logprobs=None)
+    assert torch.equal(evaluate(without, PLAIN)[1], gradient) and evaluate(without, PLAIN)[2].kl == 0
     with pytest.raises(ValueError, match="set kl_coeff=0"):
-        policy_loss(dataclasses.replace(inputs, ref_logprobs=None), in_loss)
+        policy_loss(without, in_loss)
 
 
 def test_c22_difference_to_the_engine_is_measured_whichever_the_reference():

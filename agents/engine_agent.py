@@ -1,0 +1,160 @@
+"""What the vLLM and the SGLang agent share: the protocol's duties around a backend that generates and loads weights."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from agents.base import Completion, EngineError, FinishReason, SamplingParams
+from agents.text import TextAgent, check_prompts
+from agents.transformers_agent.loading import parameter_shapes
+from agents.weights import checked_weights, weights_folder
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+
+class EngineOutput(NamedTuple):
+    """One completion as an engine returns it: ids [T], log-probabilities [T], and how it ended."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish_reason: FinishReason
+
+
+class Backend(Protocol):
+    """An engine, in a process of ours or behind a URL."""
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], requests: Sequence[dict[str, Any]]
+    ) -> list[list[EngineOutput]]:
+        """Completes N prompts, each with its request in the engine's own words; [N][n]."""
+        ...
+
+    def load_weights(self, folder: Path) -> str:
+        """Loads the safetensors of `folder` and drops the caches; returns which path was taken, in words."""
+        ...
+
+    def restart(self) -> None:
+        """Starts or reaches the engine anew."""
+        ...
+
+    def close(self) -> None:
+        """Frees the engine."""
+        ...
+
+
+class EngineAgent(TextAgent):
+    """Base of the agents whose engine runs elsewhere.
+
+    Args:
+        folder: Folder of the model.
+        backend: The engine.
+        max_model_len: Most tokens of prompt and completion together.
+        sampling: What `act` samples with.
+        trust_remote_code: Whether the model's folder may run code.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        backend: Backend,
+        *,
+        max_model_len: int,
+        sampling: SamplingParams | None,
+        trust_remote_code: bool,
+    ) -> None:
+        super().__init__(
+            folder, max_model_len=max_model_len, sampling=sampling, trust_remote_code=trust_remote_code
+        )
+        self.folder = folder
+        self.backend = backend
+        self._trust_remote_code = trust_remote_code
+
+    def requests(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
+        """Returns one request a prompt, in the engine's own words."""
+        raise NotImplementedError
+
+    def generate(
+        self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams
+    ) -> list[list[Completion]]:
+        """Samples `params.n` completions for each of N prompts: [N][n], in the prompts' order.
+
+        Raises:
+            ValueError: For an empty prompt, one that leaves no room for a token in the context, or sampling this
+                engine cannot report the log-probabilities of.
+            EngineError: If the engine died, hung or cannot be reached.
+        """
+        check_prompts(prompt_token_ids, self.max_model_len)
+        if not prompt_token_ids:
+            return []
+        prompts = [list(map(int, prompt)) for prompt in prompt_token_ids]
+        groups = self.backend.generate(prompts, self.requests(prompts, params))
+        flat = [output for group in groups for output in group]
+        if len(groups) != len(prompts) or len(flat) != len(prompts) * params.n:
+            raise EngineError(f"The engine returned {len(flat)} completions for {len(prompts)} prompts x {params.n}.")
+        texts = iter(self.tokenizer.batch_decode([output.token_ids for output in flat], skip_special_tokens=True))
+        return [[self._completion(output, next(texts)) for output in group] for group in groups]
+
+    def update_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], policy_version: int) -> None:
+        """Replaces the weights (Hugging Face names) and drops every cache made with the old ones.
+
+        Names, shapes and types are checked here first: an engine accepts unknown names silently, or dies.
+
+        Raises:
+            ValueError: For an unknown or missing name or a wrong shape; nothing is changed then.
+            EngineError: If the engine died, hung or cannot be reached.
+        """
+        started = time.perf_counter()
+        weights = checked_weights(named_tensors, self._shapes)
+        with weights_folder(weights) as folder:
+            path = self.backend.load_weights(folder)
+        self.policy_version = policy_version
+        logger.info("weights of version %d: %s, %.2f s", policy_version, path, time.perf_counter() - started)
+
+    def restart(self) -> None:
+        """Starts the engine anew (a server is only reached again) and counts policy versions from 0."""
+        logger.info("restarting the engine")
+        self.backend.restart()
+        self.policy_version = 0
+
+    def close(self) -> None:
+        """Frees the engine; a server goes on running."""
+        self.backend.close()
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return parameter_shapes(self.folder, trust_remote_code=self._trust_remote_code)
+
+    def _completion(self, output: EngineOutput, text: str) -> Completion:
+        return Completion(
+            token_ids=output.token_ids,
+            logprobs=output.logprobs,
+            text=text,
+            finish_reason=output.finish_reason,
+            policy_version=self.policy_version,
+        )
+
+
+def context_length(folder: Path, *, trust_remote_code: bool) -> int:
+    """Returns the context of a checkpoint, in tokens."""
+    # Imported here: a third party's agent may need no model configuration at all.
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code).max_position_embeddings
+
+
+def prompt_seed(seed: int | None, row: int) -> int | None:
+    """Returns a seed of 31 bits for one prompt of a call, so that equal prompts of it are sampled differently."""
+    # Imported here for the same reason.
+    from numpy.random import SeedSequence
+
+    if seed is None:
+        return None
+    return int(SeedSequence([seed % 2**64, row]).generate_state(1)[0] >> 1)

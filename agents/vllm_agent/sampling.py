@@ -1,0 +1,45 @@
+"""`agents.SamplingParams` in vLLM's words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from agents.base import SamplingParams
+from agents.engine_agent import prompt_seed
+
+
+def requests(
+    prompt_token_ids: Sequence[Sequence[int]],
+    params: SamplingParams,
+    *,
+    end_token_ids: Sequence[int],
+    max_model_len: int,
+) -> list[dict[str, Any]]:
+    """Returns one request a prompt, with fields that `vllm.SamplingParams` and POST /v1/completions both know.
+
+    Every field that shapes the distribution is set, so that no default of the checkpoint's generation_config.json
+    applies. `ignore_eos` with explicit stop ids makes the ids given here the only ends. vLLM gives the n samples of a
+    request the seeds seed, seed + 1, ...; logprobs=0 returns the drawn token's alone.
+    """
+    stops = sorted({*end_token_ids, *params.stop_token_ids})
+    return [
+        {
+            "n": params.n,
+            "temperature": params.temperature,
+            "top_p": params.top_p,
+            "top_k": params.top_k,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "max_tokens": min(params.max_tokens, max_model_len - len(prompt)),
+            "min_tokens": 0,
+            "stop_token_ids": stops,
+            "ignore_eos": True,
+            "seed": prompt_seed(params.seed, row),
+            "logprobs": 0,
+            "skip_special_tokens": False,
+        }
+        for row, prompt in enumerate(prompt_token_ids)
+    ]

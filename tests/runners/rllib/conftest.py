@@ -1,0 +1,44 @@
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import ray
+import torch
+
+from runners.rllib.grpo import GRPO, GRPOConfig
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_of_this_module() -> Iterator[None]:
+    """Ray with room for every actor of a test, whatever the cores of the machine."""
+    torch.set_num_threads(1)
+    ray.init(num_cpus=8, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def small_config(**training: Any) -> GRPOConfig:
+    """Four groups of four short completions of the bundled model on built-in problems."""
+    settings = {"num_prompts": 4, "group_size": 4, "max_tokens": 24, "lr": 1e-4} | training
+    return (
+        GRPOConfig()
+        .environment("gsm8k_env:GSM8K-v0", env_config={"dataset": "builtin:1-2"})
+        .agents(num_threads=1)
+        .training(**settings)
+        .evaluation(evaluation_duration=8, evaluation_config={"env_config": {"split": "test"}})
+        .debugging(seed=0, log_level="ERROR")
+    )
+
+
+@pytest.fixture
+def build() -> Iterator[Callable[[GRPOConfig], GRPO]]:
+    """Builds algorithms and stops them after the test."""
+    built: list[GRPO] = []
+
+    def build_one(config: GRPOConfig) -> GRPO:
+        built.append(config.build_algo())
+        return built[-1]
+
+    yield build_one
+    for algo in built:
+        algo.stop()

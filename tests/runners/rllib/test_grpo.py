@@ -1,0 +1,280 @@
+import functools
+import math
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+
+import tests.runners.addition_env  # noqa: F401  (registers Addition-v0)
+from runners.run_folder.metrics import METRICS, metrics_row
+from runners.rllib.train_batch import build_train_batch
+from tests.runners.rllib.conftest import small_config
+
+TIMES = {"sample_s", "update_s", "sync_s", "tokens_per_s", "sample_tokens_per_s"}
+
+
+def policy_weights(algo):
+    return {name: array.copy() for name, array in algo.learner_group.get_weights()[DEFAULT_MODULE_ID].items()}
+
+
+def without_times(row):
+    return {name: value for name, value in row.items() if name not in TIMES}
+
+
+def test_a_step_changes_the_policy_and_reports_every_documented_metric(build):
+    algo = build(small_config(kl_coeff=1e-3))
+    before = policy_weights(algo)
+    result = algo.train()
+    result["evaluation"] = algo.evaluate()
+    row = metrics_row(result, 1)
+    assert row.keys() == METRICS.keys() | {"step"}
+    assert all(math.isfinite(value) for value in row.values()), row
+    after = policy_weights(algo)
+    assert any(not np.array_equal(before[name], after[name]) for name in before)
+    assert row["policy_version"] == 1
+
+
+def test_c18_first_update_is_on_policy(build):
+    row = metrics_row(build(small_config()).train(), 1)
+    assert row["ratio_max"] == 1.0
+    assert row["clip_frac"] == 0.0
+    assert row["approx_kl"] == 0.0
+
+
+def test_c22_engine_and_learner_agree_before_the_first_update(build):
+    row = metrics_row(build(small_config()).train(), 1)
+    assert 0 < row["logprob_diff_mean"] < 1e-5
+    assert row["logprob_diff_max"] < 1e-3
+
+
+def test_c2_temperature_scales_the_learners_logits_too(build):
+    row = metrics_row(build(small_config(temperature=0.7)).train(), 1)
+    assert row["logprob_diff_mean"] < 1e-5
+
+
+def test_c23_the_agent_has_the_learners_weights_after_a_step(build):
+    algo = build(small_config())
+    algo.train()
+    agent = algo.env_runner_group.local_env_runner.agent
+    learner = policy_weights(algo)
+    for name, parameter in agent.model.named_parameters():
+        assert torch.equal(parameter.detach(), torch.as_tensor(learner[name])), name
+    assert agent.policy_version == algo.policy_version == 1
+
+
+@pytest.mark.parametrize("minibatch_size, num_epochs, steps", [(None, 1, 1), (8, 1, 2), (4, 2, 8)])
+def test_optimizer_steps(build, minibatch_size, num_epochs, steps):
+    algo = build(small_config(minibatch_size=minibatch_size, num_epochs=num_epochs))
+    algo.train()
+    (optimizer,) = algo.learner_group._learner._named_optimizers.values()
+    assert {int(state["step"]) for state in optimizer.state.values()} == {steps}
+
+
+def _gradient(algo, columns):
+    """The gradient of one full-batch update, read before AdamW hides its scale."""
+    from runners.rllib.grpo import _as_batch
+
+    algo.learner_group.update(batch=_as_batch(columns))
+    gradients = algo.learner_group.foreach_learner(
+        lambda learner: [p.grad.clone().numpy() for p in learner._params.values()]
+    )
+    return [g.get() for g in gradients][0]
+
+
+def _fixed_columns(num_learners):
+    """The same sixteen sequences for every algorithm, ordered for `num_learners` shards."""
+    from runners.objectives.advantages import group_advantages
+    from runners.rllib.rollout import Rollout
+
+    rng = np.random.default_rng(0)
+    rollouts = [
+        Rollout(
+            group_id=i // 4,
+            observation="",
+            text="",
+            prompt_token_ids=tuple(rng.integers(4, 500, size=5 + i // 4)),
+            completion_token_ids=tuple(rng.integers(4, 500, size=int(rng.integers(1, 20)))),
+            rollout_logprobs=np.float32(0.0),
+            reward=float(rng.integers(0, 2)),
+            correct=None,
+            finish_reason="stop",
+            policy_version=0,
+        )
+        for i in range(16)
+    ]
+    advantages = group_advantages(np.array([r.reward for r in rollouts]), np.array([r.group_id for r in rollouts]))
+    plan = small_config(importance_cap=None).learners(num_learners=num_learners).batch_plan()
+    return build_train_batch(rollouts, advantages, plan, np.random.default_rng(1))
+
+
+def test_c16_the_gradient_does_not_depend_on_micro_batches_or_learners(build):
+    def gradient(num_learners, micro_batch_tokens):
+        config = small_config(importance_cap=None, micro_batch_tokens=micro_batch_tokens, grad_clip=None)
+        return _gradient(build(config.learners(num_learners=num_learners)), _fixed_columns(num_learners))
+
+    expected = gradient(0, 16_384)
+    scale = max(np.abs(g).max() for g in expected)
+    assert scale > 0
+    for num_learners, micro_batch_tokens in ((0, 1), (0, 64), (1, 64), (2, 16_384), (2, 64)):
+        for ours, theirs in zip(gradient(num_learners, micro_batch_tokens), expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("num_env_runners, num_learners", [(1, 1), (2, 2)])
+def test_distributed(build, num_env_runners, num_learners):
+    algo = build(
+        small_config(minibatch_size=8).env_runners(num_env_runners=num_env_runners).learners(num_learners=num_learners)
+    )
+    rows = [metrics_row(algo.train(), step) for step in (1, 2)]
+    assert rows[1]["policy_version"] == 2
+    assert rows[0]["logprob_diff_mean"] < 1e-5 and rows[1]["logprob_diff_mean"] < 1e-5
+    assert algo.evaluate()["greedy"]["num_problems"] == 8
+
+
+def test_c24_a_killed_env_runner_is_restarted_and_the_step_repeated(build):
+    algo = build(small_config().env_runners(num_env_runners=2))
+    algo.train()
+    calls = [functools.partial(_die_once, marker=algo.logdir + "/died")] * 2
+    from runners.rllib.calls import call_env_runners
+
+    answers = call_env_runners(
+        algo.env_runner_group, calls, timeout_s=60, restore=algo._restore_env_runners
+    )
+    assert answers == [1, 1]  # both came from env runners with the current weights
+    row = metrics_row(algo.train(), 2)
+    assert row["num_env_runner_restarts"] == 1
+    assert row["logprob_diff_mean"] < 1e-5
+
+
+def _die_once(env_runner, marker):
+    """Kills its process the first time it runs anywhere; afterwards it tells the policy version."""
+    import os
+    import pathlib
+    import signal
+
+    try:
+        pathlib.Path(marker).touch(exist_ok=False)
+    except FileExistsError:
+        return env_runner.agent.policy_version
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_an_error_inside_an_env_runner_reaches_the_user(build):
+    config = small_config().environment("tests.runners.addition_env:Addition-v0", env_config={"steps": 2})
+    config.evaluation(evaluation_config={"env_config": {}})
+    with pytest.raises(ValueError, match="the episode goes on after one step"):
+        build(config.env_runners(num_env_runners=1)).train()
+
+
+def test_resume_is_exact(build, tmp_path):
+    config = small_config(minibatch_size=8)
+    straight = build(config.copy())
+    rows = [without_times(metrics_row(straight.train(), step)) for step in range(1, 7)]
+
+    first = build(config.copy())
+    for step in (1, 2, 3):
+        assert without_times(metrics_row(first.train(), step)) == rows[step - 1]
+    first.save_to_path(tmp_path / "checkpoint")
+
+    from runners.rllib.grpo import GRPO
+
+    second = GRPO.from_checkpoint(tmp_path / "checkpoint")
+    for step in (4, 5, 6):
+        assert without_times(metrics_row(second.train(), step)) == rows[step - 1]
+    second.stop()
+
+
+class TestAnotherEnvironment:
+    def config(self, **env_config):
+        config = small_config(max_tokens=8).environment(
+            "tests.runners.addition_env:Addition-v0", env_config=env_config
+        )
+        return config.evaluation(evaluation_config={"env_config": {}})
+
+    def test_it_trains_unchanged(self, build):
+        algo = build(self.config(digits=1))
+        row = metrics_row(algo.train(), 1)
+        assert "accuracy" not in row and row["epoch"] == 0.0
+        assert algo.evaluate()["greedy"]["num_problems"] == 8
+
+    def test_c11_a_group_that_is_not_reset_alike_is_an_error(self, build):
+        with pytest.raises(ValueError, match=r"pose \d different problems"):
+            build(self.config(group_faithful=False)).train()
+
+    def test_c14_missing_rewards_do_not_count_as_wrong(self, build):
+        algo = build(self.config(reward="missing"))
+        before = policy_weights(algo)
+        row = metrics_row(algo.train(), 1)
+        assert row["missing_rewards"] == 16
+        assert math.isnan(row["reward_mean"])
+        after = policy_weights(algo)
+        assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_c15_groups_without_spread_are_counted_and_change_nothing(build):
+    algo = build(small_config().agents(engine="scripted"))  # its answer is always 0, never right
+    before = policy_weights(algo)
+    row = metrics_row(algo.train(), 1)
+    assert row["flat_group_share"] == 1.0
+    assert row["grad_norm"] == 0.0
+    after = policy_weights(algo)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_long_prompts_are_dropped_and_replaced(build):
+    algo = build(small_config(max_prompt_tokens=60))
+    row = metrics_row(algo.train(), 1)
+    assert row["num_dropped_prompts"] > 0
+    assert row["prompt_tokens_mean"] <= 60
+
+
+def test_only_long_prompts_is_an_error(build):
+    with pytest.raises(ValueError, match="Every prompt is longer than max_prompt_tokens=5"):
+        build(small_config(max_prompt_tokens=5).environment(env_config={"dataset": "builtin:1"})).train()
+
+
+def test_non_finite_loss_stops_the_run_and_keeps_the_weights(build):
+    algo = build(small_config(lr=1e-4))
+    learner = algo.learner_group._learner
+    with torch.no_grad():
+        learner._policy.model.lm_head.weight.mul_(float("inf"))
+    with pytest.raises(FloatingPointError, match="The update broke down"):
+        algo.train()
+
+
+@pytest.mark.parametrize("kl_placement", ["loss", "reward"])
+def test_kl_to_the_reference(build, kl_placement):
+    algo = build(small_config(kl_coeff=0.1, kl_placement=kl_placement, lr=1e-3))
+    first, second = (metrics_row(algo.train(), step) for step in (1, 2))
+    assert abs(first["ref_kl"]) < 1e-6
+    assert second["ref_kl"] > 1e-6
+
+
+def test_no_reference_model_without_kl(build):
+    assert build(small_config()).learner_group._learner._reference is None
+    assert build(small_config(kl_coeff=0.1)).learner_group._learner._reference is not None
+
+
+def test_tune(tmp_path):
+    from ray import tune
+
+    config = small_config()
+    results = tune.Tuner(
+        "GRPO", param_space=config, run_config=tune.RunConfig(stop={"training_iteration": 1}, storage_path=str(tmp_path))
+    ).fit()
+    assert results[0].error is None
+    assert "episode_return_mean" in results[0].metrics["env_runners"]
+
+
+def test_save_policy_loads_in_transformers(build, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    algo = build(small_config())
+    algo.train()
+    algo.save_policy(tmp_path / "policy")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "policy")
+    weights = policy_weights(algo)
+    for name, parameter in model.named_parameters():
+        assert np.array_equal(parameter.detach().numpy(), weights[name]), name
+    assert AutoTokenizer.from_pretrained(tmp_path / "policy").chat_template
