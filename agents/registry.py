@@ -13,6 +13,8 @@ ENTRY_POINT_GROUP = "gsm8k_env.agents"
 
 _SHIPPED = {
     "transformers": "agents.transformers_agent:TransformersAgent",
+    "vllm": "agents.vllm_agent:VLLMAgent",
+    "sglang": "agents.sglang_agent:SGLangAgent",
     "scripted": "agents.scripted_agent:ScriptedAgent",
 }
 # The package each shipped agent cannot do without, and the extra that installs it.

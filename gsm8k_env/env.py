@@ -193,7 +193,7 @@ class GSM8KEnv(gym.Env[str, str]):
     - `"auto"`: what the environment variable `GSM8K_DATASET` names, else `openai/gsm8k` from the Hugging Face hub or
       its local cache, else generated problems with a warning.
     - `"builtin"`: generated problems, 7,473 for training and 1,319 for testing. `"builtin:1-2"` keeps levels 1 and 2
-      of 5, `"builtin:3"` level 3.
+      of 5, `"builtin:3"` level 3; `"builtin:1-2:60000"` has 60,000 for training.
     - A path to a .jsonl or .parquet file or to a folder of them, in the official layout or in the one that
       `python -m gsm8k_env.prepare` writes.
     - `"openai/gsm8k"`, or the id of another data set on the hub in one of these layouts.
@@ -236,6 +236,14 @@ class GSM8KEnv(gym.Env[str, str]):
     def num_problems(self) -> int:
         """How many problems there are: ``options={"index": i}`` takes 0 to this less one."""
         return len(self._task.problems)
+
+    @property
+    def resolved_options(self) -> dict[str, Any]:
+        """The options of ``gym.make`` whose values depend on the machine, as what they came to on this one.
+
+        A trainer makes one environment, and hands these to its workers.
+        """
+        return {"dataset": self._task.problems.dataset}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Poses a problem.

@@ -5,7 +5,6 @@ next claim, so that the whole is linear in the text's length.
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from gsm8k_env.answer_value import MAX_ANSWER_CHARS, NEGATION, last_expression
@@ -22,6 +21,7 @@ _NONSPACE = re.compile(r"\S")
 _OPENING_MARKUP = re.compile(r"[\s*_`:=]*")
 _BOX_OPENS = re.compile(r"\\boxed\s*\{\s*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_BARE_INTEGER = re.compile(r"[ \t]*(\$?-?[0-9][0-9,]{0,60})\s*\Z")
 _HEADING = re.compile(
     r"[\s*_]*(?:(?:step|part|case|question|problem|option|method|phase|section|example|solution)\s+\d|\d{1,2}[.)]\s+[^\W\d])",
     re.IGNORECASE,
@@ -48,8 +48,7 @@ _INSTEAD = re.compile(r"\bbut\b|\brather\b|\bit is\b|\bit's\b")
 _FOLDING: Final = {ord("\u2019"): ord("'")} | {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """A final answer as the text states it."""
 
     start: int  # where in the text its marker begins
@@ -139,6 +138,9 @@ def last_hash(text: str, floor: int = 0) -> Claim | None:
 
 
 def _hash_claim(text: str, start: int, limit: int) -> Claim | None:
+    bare = _BARE_INTEGER.match(text, start + len(_HASH), limit)
+    if bare is not None:
+        return Claim(start=start, text=bare[1], method="hash")
     content = _NONSPACE.search(text, start + len(_HASH), limit)
     if content is None:
         return None

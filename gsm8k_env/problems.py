@@ -25,7 +25,7 @@ DATASET_VARIABLE = "GSM8K_DATASET"
 
 # As many as the official data has, so that an epoch and a test run cost the same on both.
 _BUILTIN_SIZES = {"train": 7473, "test": 1319}
-_BUILTIN = re.compile(r"builtin(?::([1-5])(?:-([1-5]))?)?")
+_BUILTIN = re.compile(r"builtin(?::([1-5])(?:-([1-5]))?(?::([1-9]\d*))?)?")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 _HOW_TO_GET_DATA = (
@@ -135,7 +135,8 @@ def resolve_dataset(dataset: str | os.PathLike[str] = "auto") -> str:
         dataset: One of
             "auto": what the environment variable GSM8K_DATASET names, if it is set; else the hub's copy of
             openai/gsm8k or its local cache; else the generated problems, with a warning.
-            "builtin", "builtin:3", "builtin:1-2": generated problems, of all levels or of these (1 to 5).
+            "builtin", "builtin:3", "builtin:1-2": generated problems, of all levels or of these (1 to 5), as many as
+            GSM8K has; "builtin:1-2:60000" has that many for training.
             A path to a .jsonl or .parquet file or to a folder of them (see ``split_files``).
             The id of a data set on the hub, such as "openai/gsm8k". Any other id that is also a local path is the path.
 
@@ -164,7 +165,7 @@ def resolve_dataset(dataset: str | os.PathLike[str] = "auto") -> str:
 def _resolve_explicit(name: str) -> str:
     levels = _BUILTIN.fullmatch(name)
     if levels:
-        return _builtin_name(levels[1], levels[2])
+        return _builtin_name(*levels.groups())
     if name == HUB_ID:
         return name
     path = Path(name).expanduser()
@@ -181,13 +182,13 @@ def _resolve_explicit(name: str) -> str:
     )
 
 
-def _builtin_name(first: str | None, last: str | None) -> str:
+def _builtin_name(first: str | None, last: str | None, count: str | None) -> str:
     first, last = first or "1", last or first or "5"
     if first > last:
         raise ValueError(f"Levels run from low to high: 'builtin:{last}-{first}' instead of 'builtin:{first}-{last}'.")
-    if (first, last) == ("1", "5"):
+    if (first, last, count) == ("1", "5", None):
         return "builtin"
-    return f"builtin:{first}" if first == last else f"builtin:{first}-{last}"
+    return f"builtin:{first}" + (f"-{last}" if first != last else "") + (f":{count}" if count else "")
 
 
 def _hub_or_builtin() -> str:
@@ -203,7 +204,7 @@ def _hub_or_builtin() -> str:
 def _load(split: builtin.Split, name: str, stamp: tuple[tuple[str, int, int], ...]) -> ProblemSet:
     levels = _BUILTIN.fullmatch(name)
     if levels:
-        problems = _generate(split, levels[1], levels[2])
+        problems = _generate(split, *levels.groups())
     elif stamp:
         problems = read_files([Path(path) for path, _, _ in stamp])
     else:
@@ -218,11 +219,12 @@ def _hub_problems(name: str, split: str) -> list[Problem]:
         raise HubUnavailableError(f"{error} {_HOW_TO_GET_DATA}") from error
 
 
-def _generate(split: builtin.Split, first: str | None, last: str | None) -> list[Problem]:
+def _generate(split: builtin.Split, first: str | None, last: str | None, count: str | None) -> list[Problem]:
+    size = int(count) if count and split == "train" else _BUILTIN_SIZES[split]
     levels = tuple(range(int(first or 1), int(last or first or 5) + 1))
     return [
         Problem(question=draft.question, solution=draft.solution, ground_truth=ground_truth_of(draft.solution))
-        for draft in builtin.generate(split, count=_BUILTIN_SIZES[split], levels=levels)
+        for draft in builtin.generate(split, count=size, levels=levels)
     ]
 
 

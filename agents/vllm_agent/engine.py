@@ -10,6 +10,7 @@ from typing import Any
 from agents.engine_agent import EngineOutput
 from agents.engine_process import EngineProcess
 from agents.vllm_agent.cpu import cpu_settings
+from agents.vllm_agent.outputs import engine_output
 
 
 class OwnedEngine:
@@ -106,7 +107,7 @@ class Engine:
             progress()
         # Requests end in any order; vLLM numbers them as they come.
         finished.sort(key=lambda output: int(output.request_id))
-        return [[_output(completion) for completion in output.outputs] for output in finished]
+        return [[engine_output(completion) for completion in output.outputs] for output in finished]
 
     def load_weights(self, folder: str, progress: Callable[[], None]) -> None:
         """Loads the safetensors of a folder and drops the prefix cache.
@@ -120,12 +121,3 @@ class Engine:
         self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": list(weights.items())})
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vLLM could not drop its prefix cache, so it holds keys of the old weights.")
-
-
-def _output(completion: Any) -> EngineOutput:
-    ids = tuple(completion.token_ids)
-    logprobs = tuple(
-        step[token].logprob for step, token in zip(completion.logprobs or (), ids, strict=True)
-    )
-    reason = completion.finish_reason
-    return EngineOutput(ids, logprobs, reason if reason in ("stop", "length") else "abort")

@@ -1,4 +1,83 @@
-"""vLLM behind a URL."""
+"""vLLM's OpenAI-compatible server behind a URL.
+
+The fields are those of vLLM 0.32 (`vllm.entrypoints.openai.completion.protocol`). `/collective_rpc` and
+`/reset_prefix_cache` exist only in its development mode.
+"""
+
 from __future__ import annotations
-class Server:  # draft
-    pass
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agents.base import EngineError
+from agents.engine_agent import EngineOutput
+from agents.http_client import HttpClient, MissingEndpointError
+from agents.vllm_agent.outputs import server_output
+
+
+class Server:
+    """Speaks to a running `vllm serve`.
+
+    Args:
+        url: Of the server.
+        engine_options: Must be empty: a running server has its options.
+        timeout_s: Seconds without an answer after which a request has failed.
+
+    Raises:
+        ValueError: For engine options, or a server that reports other log-probabilities than those sampled from.
+        EngineError: If it cannot be reached.
+    """
+
+    def __init__(self, url: str, engine_options: Mapping[str, Any], *, timeout_s: float) -> None:
+        if engine_options:
+            raise ValueError(f"Give {', '.join(engine_options)} to `vllm serve` itself; with url= they have no effect.")
+        self._client = HttpClient(url, timeout_s=timeout_s)
+        served = self._client.get("/v1/models")["data"][0]
+        self._model: str = served["id"]
+        self.max_model_len: int = served["max_model_len"]
+        self._check_logprobs()
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], requests: Sequence[dict[str, Any]]
+    ) -> list[list[EngineOutput]]:
+        """Completes N prompts, each in a request of its own: a seed belongs to a request; [N][n]."""
+        return self._client.each(self._complete, prompts, requests)
+
+    def load_weights(self, folder: Path) -> str:
+        """Has the server load the weights of a folder that it sees, and drop its prefix cache."""
+        reload = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
+        try:
+            self._client.post("/collective_rpc", reload)
+            dropped = self._client.post("/reset_prefix_cache", {})
+        except MissingEndpointError as error:
+            raise ValueError(
+                f"{error} Weights can be updated only on a server started with the environment variable "
+                "VLLM_SERVER_DEV_MODE=1."
+            ) from error
+        if not dropped["success"]:
+            raise EngineError(f"{self._client.url} could not drop its prefix cache: it is serving someone else too.")
+        return f"reload_weights of {self._client.url}, from {folder.parent}"
+
+    def restart(self) -> None:
+        """Looks whether the server is there again."""
+        self._client.get("/v1/models")
+
+    def close(self) -> None:
+        """Does nothing: the server is not ours."""
+
+    def _complete(self, prompt: list[int], request: dict[str, Any]) -> list[EngineOutput]:
+        answer = self._client.post(
+            "/v1/completions", {"model": self._model, "prompt": prompt, "return_token_ids": True, **request}
+        )
+        return [server_output(choice) for choice in sorted(answer["choices"], key=lambda choice: choice["index"])]
+
+    def _check_logprobs(self) -> None:
+        """Draws one token with top_k=1: under the distribution sampled from it is certain."""
+        probe = {"max_tokens": 1, "temperature": 1.0, "top_k": 1, "top_p": 1.0, "logprobs": 0, "ignore_eos": True}
+        ((output,),) = self.generate([[0]], [probe])
+        if abs(output.logprobs[0]) > 1e-3:
+            raise ValueError(
+                f"{self._client.url} reports log-probabilities of another distribution than the one it samples from. "
+                "Start it with: vllm serve MODEL --logprobs-mode processed_logprobs"
+            )

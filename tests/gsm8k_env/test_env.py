@@ -288,3 +288,9 @@ class TestUnicodeText:
 
     def test_lengths_are_the_documented_ones(self) -> None:
         assert (MAX_PROMPT_LENGTH, MAX_COMPLETION_LENGTH) == (16_384, 1_048_576)
+
+
+def test_resolved_options_make_the_same_environment(monkeypatch):
+    monkeypatch.setenv("GSM8K_DATASET", "builtin:3-3")
+    env = gym.make("GSM8K-v0", dataset="auto")
+    assert env.get_wrapper_attr("resolved_options") == {"dataset": "builtin:3"}

@@ -123,6 +123,8 @@ class TestBuiltin:
             ("builtin:1-5", "builtin"),
             ("builtin:3-3", "builtin:3"),
             ("builtin:1-2", "builtin:1-2"),
+            ("builtin:1-2:50", "builtin:1-2:50"),
+            ("builtin:1-5:50", "builtin:1-5:50"),
         ],
     )
     def test_names(self, name: str, explicit: str) -> None:
@@ -352,3 +354,10 @@ def no_hub(repo: str, split: str) -> list[Problem]:
 def clear_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Puts a fresh cache in place of the process's, so that what a test puts into it goes with the test."""
     monkeypatch.setattr(problems_module, "_load", lru_cache(problems_module._load.__wrapped__))
+
+
+def test_builtin_count_is_that_of_training():
+    few, many = load_problems("train", "builtin:1-2:50"), load_problems("train", "builtin:1-2:80")
+    assert len(few) == 50
+    assert list(many[:50]) == list(few)
+    assert len(load_problems("test", "builtin:1-2:50")) == 1319
