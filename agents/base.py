@@ -95,9 +95,7 @@ class Agent(Protocol):
         """Returns one completion's text, for any Gymnasium loop."""
         ...
 
-    def generate(
-        self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams
-    ) -> list[list[Completion]]:
+    def generate(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Completion]]:
         """Samples `params.n` completions for each of N prompts: [N][n], in the prompts' order.
 
         Raises:

@@ -70,9 +70,7 @@ class EngineAgent(TextAgent):
         sampling: SamplingParams | None,
         trust_remote_code: bool,
     ) -> None:
-        super().__init__(
-            folder, max_model_len=max_model_len, sampling=sampling, trust_remote_code=trust_remote_code
-        )
+        super().__init__(folder, max_model_len=max_model_len, sampling=sampling, trust_remote_code=trust_remote_code)
         self.folder = folder
         self.backend = backend
         self._trust_remote_code = trust_remote_code
@@ -81,9 +79,7 @@ class EngineAgent(TextAgent):
         """Returns one request a prompt, in the engine's own words."""
         raise NotImplementedError
 
-    def generate(
-        self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams
-    ) -> list[list[Completion]]:
+    def generate(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Completion]]:
         """Samples `params.n` completions for each of N prompts: [N][n], in the prompts' order.
 
         Raises:

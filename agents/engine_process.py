@@ -7,6 +7,7 @@ and SGLang's shutdown kills all children of the process it runs in.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import signal
 import socket
@@ -156,6 +157,12 @@ class EngineProcess:
         size = os.fstat(self._log.fileno()).st_size
         lines = os.pread(self._log.fileno(), 20_000, max(0, size - 20_000)).decode(errors="replace").splitlines()
         return "\n".join(["Its last output:", *lines[-_LOG_LINES:]]) if lines else "It printed nothing."
+
+
+def require(package: str) -> None:
+    """Raises ModuleNotFoundError if the package is not installed, as its import in the child would, but at once."""
+    if importlib.util.find_spec(package) is None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:

@@ -51,13 +51,17 @@ def cache_dir() -> Path:
 
 def _from_hub(hub_id: str, *, local_files_only: bool = False) -> Path:
     # Imported here: resolving a folder needs no hub client.
-    import httpx2
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
+        import httpx2 as httpx
+    except ModuleNotFoundError:
+        import httpx  # what huggingface_hub used before 2.0, which SGLang's environment still has
+
+    try:
         return Path(snapshot_download(hub_id, allow_patterns=_WANTED_FILES, local_files_only=local_files_only))
-    except (LocalEntryNotFoundError, HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError) as error:
         raise ValueError(
             f"The model {hub_id!r} is not in the local hub cache and could not be fetched ({error}). "
             "Check the name and the connection, or give the folder of a copy."

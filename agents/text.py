@@ -96,9 +96,7 @@ class TextAgent:
         params = replace(self.sampling, n=1, max_tokens=max(1, min(self.sampling.max_tokens, room)))
         return self.generate([prompt], params)[0][0].text
 
-    def generate(
-        self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams
-    ) -> list[list[Completion]]:
+    def generate(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Completion]]:
         """Samples `params.n` completions for each of N prompts: [N][n], in the prompts' order."""
         raise NotImplementedError
 

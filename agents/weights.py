@@ -28,9 +28,11 @@ def checked_weights(
     weights = list(named_tensors)
     names = [name for name, _ in weights]
     given = set(names)
-    faults = [f"{name}: given twice" for name in sorted({n for n in names if names.count(n) > 1})] if len(
-        given
-    ) < len(names) else []
+    faults = (
+        [f"{name}: given twice" for name in sorted({n for n in names if names.count(n) > 1})]
+        if len(given) < len(names)
+        else []
+    )
     faults += [f"{name}: not a parameter of this model" for name in sorted(given - shapes.keys())]
     faults += [f"{name}: missing" for name in sorted(shapes.keys() - given)]
     for name, tensor in weights:

@@ -37,9 +37,7 @@ class ScriptedAgent(TextAgent):
         self.script = script
         self.weights: dict[str, torch.Tensor] = {}
 
-    def generate(
-        self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams
-    ) -> list[list[Completion]]:
+    def generate(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Completion]]:
         """Returns the scripted completions, cut at `params.max_tokens`, at a stop token, or at the context's end."""
         check_prompts(prompt_token_ids, self.max_model_len)
         return [[self._complete(prompt, sample, params) for sample in range(params.n)] for prompt in prompt_token_ids]

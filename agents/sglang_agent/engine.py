@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.engine_agent import EngineOutput
-from agents.engine_process import EngineProcess
+from agents.engine_process import EngineProcess, require
 from agents.sglang_agent.cpu import cpu_settings
 from agents.sglang_agent.outputs import outputs
 from agents.sglang_agent.sampling import seeded_singles
@@ -25,9 +25,11 @@ class OwnedEngine:
     Raises:
         ValueError: If SGLang refuses an option.
         EngineError: If it cannot be started.
+        ModuleNotFoundError: If it is not installed.
     """
 
     def __init__(self, options: Mapping[str, Any], *, timeout_s: float, start_timeout_s: float) -> None:
+        require("sglang")
         cpu_options, cpu_environment = cpu_settings()
         self._options = {
             # Token ids go in and out, and every sampling field is explicit.
@@ -86,12 +88,14 @@ class Engine:
         """Completes N prompts, with progress as each is finished; [N][n]."""
 
         async def complete(prompt: list[int], request: dict[str, Any]) -> list[EngineOutput]:
-            results = await asyncio.gather(*(
-                self._engine.async_generate(
-                    input_ids=prompt, sampling_params=single, return_logprob=True, logprob_start_len=-1
+            results = await asyncio.gather(
+                *(
+                    self._engine.async_generate(
+                        input_ids=prompt, sampling_params=single, return_logprob=True, logprob_start_len=-1
+                    )
+                    for single in seeded_singles(request)
                 )
-                for single in seeded_singles(request)
-            ))
+            )
             progress()
             return [output for result in results for output in outputs(result)]
 

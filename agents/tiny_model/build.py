@@ -80,9 +80,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         dtype="float32",
     )
     model = LlamaForCausalLM(config)
-    model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
-    )
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     return model
 
 
@@ -108,9 +106,7 @@ def batches(
             yield token_ids, labels
 
 
-def train(
-    model: LlamaForCausalLM, data: Iterator[tuple[torch.Tensor, torch.Tensor]], *, steps: int, lr: float
-) -> None:
+def train(model: LlamaForCausalLM, data: Iterator[tuple[torch.Tensor, torch.Tensor]], *, steps: int, lr: float) -> None:
     """Trains with AdamW: 5 % warm-up, then a cosine down to a tenth of `lr`."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

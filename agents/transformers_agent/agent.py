@@ -55,9 +55,7 @@ class TransformersAgent(TextAgent):
         )
         self.max_batch_tokens = max_batch_tokens
 
-    def generate(
-        self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams
-    ) -> list[list[Completion]]:
+    def generate(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Completion]]:
         """Samples `params.n` completions for each of N prompts: [N][n], in the prompts' order.
 
         Prompts of like length are sampled together, in as few batches as `max_batch_tokens` allows.

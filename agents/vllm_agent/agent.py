@@ -75,6 +75,4 @@ class VLLMAgent(EngineAgent):
 
     def requests(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
         """Returns one request a prompt, as `vllm.SamplingParams` names it."""
-        return requests(
-            prompt_token_ids, params, end_token_ids=self.end_token_ids, max_model_len=self.max_model_len
-        )
+        return requests(prompt_token_ids, params, end_token_ids=self.end_token_ids, max_model_len=self.max_model_len)

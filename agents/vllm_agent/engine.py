@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.engine_agent import EngineOutput
-from agents.engine_process import EngineProcess
+from agents.engine_process import EngineProcess, require
 from agents.vllm_agent.cpu import cpu_settings
 from agents.vllm_agent.outputs import engine_output
 
@@ -24,9 +24,11 @@ class OwnedEngine:
     Raises:
         ValueError: If vLLM refuses an option.
         EngineError: If it cannot be started.
+        ModuleNotFoundError: If it is not installed.
     """
 
     def __init__(self, options: Mapping[str, Any], *, timeout_s: float, start_timeout_s: float) -> None:
+        require("vllm")
         cpu_options, cpu_environment = cpu_settings(options)
         self._options = {
             # The distribution sampled from, not the model's own.

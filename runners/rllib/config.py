@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -129,11 +130,10 @@ class GRPOSettings(AlgorithmConfig):
             ValueError: For an unknown setting.
         """
         own = {name: settings.pop(name) for name in list(settings) if name in _TRAINING_SETTINGS}
-        if settings:
-            try:
-                super().training(**settings)
-            except TypeError as error:
-                raise ValueError(_unknown_setting(next(iter(settings)), _TRAINING_SETTINGS)) from error
+        for name in settings:
+            if name not in _RLLIB_TRAINING_SETTINGS:
+                raise ValueError(_unknown_setting(name, _TRAINING_SETTINGS))
+        super().training(**settings)
         return self._set(own, _TRAINING_SETTINGS)
 
     def objective(self) -> ObjectiveConfig:
@@ -272,6 +272,7 @@ _TRAINING_SETTINGS = (
     "micro_batch_tokens",
     "max_logits",
 )
+_RLLIB_TRAINING_SETTINGS = frozenset(inspect.signature(AlgorithmConfig.training).parameters) - {"self"}
 
 
 def _unknown_setting(name: str, allowed: tuple[str, ...]) -> str:

@@ -138,9 +138,7 @@ def test_c24_a_killed_env_runner_is_restarted_and_the_step_repeated(build):
     calls = [functools.partial(_die_once, marker=algo.logdir + "/died")] * 2
     from runners.rllib.calls import call_env_runners
 
-    answers = call_env_runners(
-        algo.env_runner_group, calls, timeout_s=60, restore=algo._restore_env_runners
-    )
+    answers = call_env_runners(algo.env_runner_group, calls, timeout_s=60, restore=algo._restore_env_runners)
     assert answers == [1, 1]  # both came from env runners with the current weights
     row = metrics_row(algo.train(), 2)
     assert row["num_env_runner_restarts"] == 1
@@ -187,9 +185,7 @@ def test_resume_is_exact(build, tmp_path):
 
 class TestAnotherEnvironment:
     def config(self, **env_config):
-        config = small_config(max_tokens=8).environment(
-            "tests.runners.addition_env:Addition-v0", env_config=env_config
-        )
+        config = small_config(max_tokens=8).environment("tests.runners.addition_env:Addition-v0", env_config=env_config)
         return config.evaluation(evaluation_config={"env_config": {}})
 
     def test_it_trains_unchanged(self, build):
@@ -261,7 +257,9 @@ def test_tune(tmp_path):
 
     config = small_config()
     results = tune.Tuner(
-        "GRPO", param_space=config, run_config=tune.RunConfig(stop={"training_iteration": 1}, storage_path=str(tmp_path))
+        "GRPO",
+        param_space=config,
+        run_config=tune.RunConfig(stop={"training_iteration": 1}, storage_path=str(tmp_path)),
     ).fit()
     assert results[0].error is None
     assert "episode_return_mean" in results[0].metrics["env_runners"]

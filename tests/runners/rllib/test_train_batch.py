@@ -55,7 +55,12 @@ def test_c5_c7_c8_columns_hold_the_engines_tokens_and_masks_come_from_lengths():
         [0, 1, 1, 0, 0],
         [0, 1, 1, 1, 1],
     ]
-    assert columns["rollout_logprobs"].tolist() == [[0, 0, -1, -2, -3], [0, 0, -1, 0, 0], [0, -1, -2, 0, 0], [0, -1, -2, -3, -4]]
+    assert columns["rollout_logprobs"].tolist() == [
+        [0, 0, -1, -2, -3],
+        [0, 0, -1, 0, 0],
+        [0, -1, -2, 0, 0],
+        [0, -1, -2, -3, -4],
+    ]
     assert columns["lengths"].tolist() == [5, 3, 3, 5]
 
 

@@ -1,0 +1,108 @@
+import json
+
+import pytest
+
+from runners.run_folder.folder import RunFolder
+from runners.run_folder.metrics import METRICS, markdown_table, metrics_row
+from runners.run_folder.plot import plot_learning_curve
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    yield folder
+    folder.close()
+
+
+def checkpoint_names(folder):
+    return sorted(path.name for path in (folder.path / "checkpoints").iterdir())
+
+
+def test_config_round_trip(folder):
+    assert not folder.has_run()
+    folder.write_config({"seed": 1, "training": {"lr": 1e-4}})
+    assert folder.has_run()
+    assert folder.read_config() == {"seed": 1, "training": {"lr": 1e-4}}
+
+
+def test_metrics_are_appended_and_a_cut_last_line_is_left_out(folder):
+    folder.log({"step": 1, "loss": 0.5})
+    folder.log({"step": 2, "loss": 0.25})
+    with (folder.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "lo')
+    assert folder.metrics() == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}]
+
+
+def test_rewind_drops_what_will_be_done_again(folder):
+    for step in (1, 2, 3):
+        folder.log({"step": step})
+        folder.log_samples([{"step": step, "completion": "é"}])
+    folder.rewind(2)
+    assert [row["step"] for row in folder.metrics()] == [1, 2]
+    samples = [json.loads(line) for line in (folder.path / "samples.jsonl").read_text().splitlines()]
+    assert samples == [{"step": 1, "completion": "é"}, {"step": 2, "completion": "é"}]
+
+
+def test_the_last_two_checkpoints_are_kept(folder):
+    for step in (5, 10, 15):
+        folder.save_checkpoint(step, lambda path, step=step: (path / "state").write_text(str(step)))
+    assert checkpoint_names(folder) == ["step_000010", "step_000015"]
+    path, step = folder.latest_checkpoint()
+    assert (step, (path / "state").read_text()) == (15, "15")
+
+
+def test_a_failed_checkpoint_leaves_the_last_good_one(folder):
+    folder.save_checkpoint(5, lambda path: (path / "state").write_text("good"))
+
+    def disk_full(path):
+        (path / "state").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        folder.save_checkpoint(10, disk_full)
+    assert checkpoint_names(folder) == ["step_000005"]
+    assert folder.latest_checkpoint()[1] == 5
+
+
+def test_what_a_kill_left_behind_is_removed_at_the_next_start(folder):
+    left = folder.path / "checkpoints" / ".staging-step_000010"
+    left.mkdir()
+    (left / "state").write_text("half")
+    RunFolder(folder.path).close()
+    assert checkpoint_names(folder) == []
+
+
+def test_a_policy_is_replaced_as_a_whole(folder):
+    folder.save_policy(lambda path: [(path / name).write_text("1") for name in ("a", "b")])
+    folder.save_policy(lambda path: (path / "a").write_text("2"))
+    assert {p.name: p.read_text() for p in (folder.path / "policy").iterdir()} == {"a": "2"}
+
+
+def test_metrics_row_takes_the_documented_names_only():
+    result = {
+        "rollouts": {"reward_mean": 0.5, "undocumented": 1.0},
+        "learners": {"default_policy": {"loss": 0.1}},
+        "evaluation": {"greedy": {"accuracy": 0.25}, "sampled": {"accuracy": 0.125}},
+    }
+    assert metrics_row(result, 3) == {
+        "step": 3,
+        "reward_mean": 0.5,
+        "loss": 0.1,
+        "eval_accuracy": 0.25,
+        "eval_sampled_accuracy": 0.125,
+    }
+
+
+def test_every_metric_has_a_sentence():
+    assert all(meaning.endswith(".") for _, meaning in METRICS.values())
+    assert markdown_table().count("\n") == len(METRICS) + 1
+
+
+def test_the_picture_is_a_png(tmp_path):
+    rows = [
+        {"step": 0, "eval_accuracy": 0.1, "eval_standard_error": 0.02},
+        {"step": 1, "reward_mean": 0.2},
+        {"step": 2, "reward_mean": 0.3, "eval_accuracy": 0.4, "eval_standard_error": 0.03},
+    ]
+    plot_learning_curve(rows, tmp_path / "curve.png", "a run")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")

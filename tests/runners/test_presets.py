@@ -1,0 +1,72 @@
+import pytest
+
+from runners.grpo import build_config, parse_args, run_settings
+from runners.presets.loading import load_preset, preset_names
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_makes_a_valid_configuration(name):
+    config = build_config(run_settings(parse_args(["--preset", name])))
+    config.validate()
+    assert load_preset(name)["description"]
+
+
+def test_qwen_preset_has_the_settings_it_must_carry():
+    settings = run_settings(parse_args(["--preset", "qwen2.5-0.5b"]))
+    config = build_config(settings)
+    assert config.policy_model == "Qwen/Qwen2.5-0.5B-Instruct"
+    assert (config.num_prompts, config.group_size, config.minibatch_size) == (256, 4, 64 * 4)
+    assert (config.temperature, config.lr) == (1.0, 1e-6)
+    assert (config.max_prompt_tokens, config.max_tokens) == (512, 1024)
+    assert (config.kl_coeff, config.kl_estimator, config.kl_placement) == (1e-3, "k3", "loss")
+    assert (settings["run"]["eval_interval"], settings["run"]["checkpoint_interval"]) == (5, 10)
+
+
+def test_unknown_preset_lists_the_known():
+    with pytest.raises(ValueError, match=r"Did you mean 'tiny'\? Known: .*tiny"):
+        load_preset("tinny")
+
+
+def test_unknown_section_is_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("trainning: {lr: 1.0}")
+    with pytest.raises(ValueError, match="trainning"):
+        load_preset(str(path))
+
+
+def test_the_command_line_goes_over_the_preset():
+    args = parse_args(
+        ["--set", "lr=1e-3", "--set", "aggregation=sequence-mean", "--engine-option", "dtype=float32"]
+        + ["--dataset", "builtin:3", "--steps", "7", "--model", "smollm2-135m"]
+    )
+    settings = run_settings(args)
+    assert settings["training"]["lr"] == 1e-3
+    assert settings["training"]["aggregation"] == "sequence-mean"
+    assert settings["env_options"]["dataset"] == "builtin:3"
+    assert settings["run"]["steps"] == 7
+    assert settings["agents"]["policy_model"] == "smollm2-135m"
+    assert settings["agents"]["engine_options"] == {"dtype": "float32"}
+
+
+def test_an_assignment_without_a_value_is_refused():
+    with pytest.raises(ValueError, match=r"--set 'lr': expected NAME=VALUE"):
+        run_settings(parse_args(["--set", "lr"]))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (["--set", "group_size=1"], "a group of one has no baseline"),
+        (["--set", "minibatch_size=100"], "a divisor of num_prompts"),
+        (["--set", "temperature=0"], "greedy"),
+        (["--set", "top_p=0.9"], "whole distribution"),
+        (["--set", "grop_size=4"], "Did you mean 'group_size'"),
+        (["--set", "advantage=grppo"], "grpo"),
+        (["--set", "kl_estimator=k4"], "kl_estimator"),
+        (["--set", "aggregation=mean"], "token-mean"),
+        (["--num-learners", "3"], "num_learners"),
+    ],
+)
+def test_bad_settings_say_what_is_allowed(changes, message):
+    with pytest.raises(ValueError, match=message):
+        build_config(run_settings(parse_args(changes))).validate()
