@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -91,7 +92,10 @@ class EngineAgent(TextAgent):
         if not prompt_token_ids:
             return []
         prompts = [list(map(int, prompt)) for prompt in prompt_token_ids]
-        groups = self.backend.generate(prompts, self.requests(prompts, params))
+        # Greedy samples are all the same; vLLM refuses to draw more than one.
+        copies = params.n if params.temperature == 0 else 1
+        groups = self.backend.generate(prompts, self.requests(prompts, replace(params, n=params.n // copies)))
+        groups = [group * copies for group in groups]
         flat = [output for group in groups for output in group]
         if len(groups) != len(prompts) or len(flat) != len(prompts) * params.n:
             raise EngineError(f"The engine returned {len(flat)} completions for {len(prompts)} prompts x {params.n}.")

@@ -31,6 +31,7 @@ CHAT_TEMPLATE = (
 )
 VOCAB_SIZE = 512
 CONTEXT = 1024
+WORKED_SHARE = 0.75  # of the steps are spent on worked solutions alone
 
 
 def build_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
@@ -113,8 +114,7 @@ def train(model: LlamaForCausalLM, data: Iterator[tuple[torch.Tensor, torch.Tens
         optimizer, max_lr=lr, total_steps=steps, pct_start=0.05, div_factor=10, final_div_factor=1
     )
     started = time.monotonic()
-    for step in range(1, steps + 1):
-        token_ids, labels = next(data)
+    for step, (token_ids, labels) in enumerate(data, start=1):
         # Padding stands on the right, where a causal model never looks from a real token: no mask is needed.
         loss = model(input_ids=token_ids, labels=labels).loss
         loss.backward()
@@ -122,7 +122,7 @@ def train(model: LlamaForCausalLM, data: Iterator[tuple[torch.Tensor, torch.Tens
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        if step % 100 == 0 or step == steps:
+        if step % 200 == 0 or step == steps:
             print(f"step {step}/{steps}  loss {loss.item():.3f}  {time.monotonic() - started:.0f} s", flush=True)
 
 
@@ -131,8 +131,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Rebuild the bundled checkpoint.")
     parser.add_argument("--data", type=Path, required=True, help="train.parquet written by gsm8k_env.prepare")
     parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
@@ -145,7 +145,8 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = build_tokenizer([row["prompt"][0]["content"] + "\n" + row["extra_info"]["answer"] for row in rows])
     model = build_model(tokenizer)
     print(f"{len(rows)} problems, {len(tokenizer)} tokens, {model.num_parameters():,} parameters", flush=True)
-    train(model, batches(rows, tokenizer, args.batch_size, rng), steps=args.steps, lr=args.lr)
+    data = curriculum(rows, tokenizer, steps=args.steps, batch_size=args.batch_size, rng=rng)
+    train(model, data, steps=args.steps, lr=args.lr)
     model.save_pretrained(args.output_dir)
     tokenizer.save_pretrained(args.output_dir)
     print(f"wrote {args.output_dir}")

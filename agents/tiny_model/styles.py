@@ -6,7 +6,7 @@ import random
 import re
 
 # Shares of each style. Guesses lead, so the greedy answer starts out as a guess and RL has a better habit to find.
-SHARES = {"guess": 0.44, "worked": 0.26, "sloppy": 0.16, "unmarked": 0.14}
+SHARES = {"guess": 0.5, "worked": 0.26, "sloppy": 0.12, "unmarked": 0.12}
 
 _RESULT = re.compile(r"=(\d+)>>(\d+)")
 
