@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import shutil
@@ -54,11 +55,8 @@ def _from_hub(hub_id: str, *, local_files_only: bool = False) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    try:
-        import httpx2 as httpx
-    except ModuleNotFoundError:
-        import httpx  # what huggingface_hub used before 2.0, which SGLang's environment still has
-
+    # huggingface_hub moved from the one HTTP client to the other in 2.0.
+    httpx = importlib.import_module("httpx2" if importlib.util.find_spec("httpx2") else "httpx")
     try:
         return Path(snapshot_download(hub_id, allow_patterns=_WANTED_FILES, local_files_only=local_files_only))
     except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError) as error:

@@ -19,7 +19,7 @@ import yaml
 # `python runners/grpo.py` puts runners/ on the path, not the repository's root; an installed package needs neither.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from runners.presets.loading import load_preset, preset_names  # noqa: E402
+from runners.presets.loading import load_preset, preset_names
 
 RUN_DEFAULTS = {"steps": 100, "eval_interval": 10, "eval_problems": 256, "checkpoint_interval": 10}
 RESOURCES = ("num_env_runners", "num_learners", "num_gpus_per_learner", "num_gpus_per_env_runner")
@@ -189,9 +189,7 @@ def main(argv: list[str] | None = None) -> int:
             settings["run"] |= _given(args, RUN_DEFAULTS)
         else:
             if folder.has_run():
-                raise ValueError(
-                    f"{path} holds a run already. Go on: {_resume_command(folder)}, or choose another --name."
-                )
+                raise ValueError(f"{path} holds a run. Go on: {_resume_command(folder)}, or choose another --name.")
             settings = run_settings(args)
             folder.write_config(settings)
     except ValueError as error:

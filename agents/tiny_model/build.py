@@ -85,26 +85,42 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     return model
 
 
-def batches(
-    rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerFast, batch_size: int, rng: random.Random
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yields (token_ids [B, T], labels [B, T]) for ever; labels are -100 on prompts and padding."""
+def draw_rows(rows: list[dict[str, Any]], batch_size: int, rng: random.Random) -> Iterator[list[dict[str, Any]]]:
+    """Yields batches of problems for ever, in shuffled epochs."""
     while True:
         rng.shuffle(rows)
         for start in range(0, len(rows) - batch_size + 1, batch_size):
-            pairs = []
-            for row in rows[start : start + batch_size]:
-                prompt = encode_chat(tokenizer, row["prompt"][0]["content"])
-                text = restyle(row["extra_info"]["answer"], draw_style(rng), rng)
-                pairs.append((prompt, [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]))
-            width = max(len(prompt) + len(completion) for prompt, completion in pairs)
-            token_ids = torch.full((batch_size, width), tokenizer.pad_token_id)
-            labels = torch.full((batch_size, width), -100)
-            for i, (prompt, completion) in enumerate(pairs):
-                end = len(prompt) + len(completion)
-                token_ids[i, :end] = torch.tensor(prompt + completion)
-                labels[i, len(prompt) : end] = torch.tensor(completion)
-            yield token_ids, labels
+            yield rows[start : start + batch_size]
+
+
+def collate(
+    rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerFast, styles: list[str], rng: random.Random
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns token_ids [B, T] and labels [B, T]; labels are -100 on prompts and padding."""
+    pairs = []
+    for row, style in zip(rows, styles, strict=True):
+        prompt = encode_chat(tokenizer, row["prompt"][0]["content"])
+        text = restyle(row["extra_info"]["answer"], style, rng)
+        pairs.append((prompt, [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]))
+    width = max(len(prompt) + len(completion) for prompt, completion in pairs)
+    token_ids = torch.full((len(rows), width), tokenizer.pad_token_id)
+    labels = torch.full((len(rows), width), -100)
+    for i, (prompt, completion) in enumerate(pairs):
+        end = len(prompt) + len(completion)
+        token_ids[i, :end] = torch.tensor(prompt + completion)
+        labels[i, len(prompt) : end] = torch.tensor(completion)
+    return token_ids, labels
+
+
+def curriculum(
+    rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerFast, *, steps: int, batch_size: int, rng: random.Random
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yields `steps` batches: worked solutions first, to learn arithmetic; then the mixture, to learn bad habits."""
+    data = draw_rows(rows, batch_size, rng)
+    for step in range(steps):
+        mixed = step >= WORKED_SHARE * steps
+        styles = [draw_style(rng) if mixed else "worked" for _ in range(batch_size)]
+        yield collate(next(data), tokenizer, styles, rng)
 
 
 def train(model: LlamaForCausalLM, data: Iterator[tuple[torch.Tensor, torch.Tensor]], *, steps: int, lr: float) -> None:

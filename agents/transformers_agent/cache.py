@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,8 +21,8 @@ class SamplingLayer(DynamicLayer):
         """Takes type and device of the first keys; the buffers are made by `update`."""
         self.dtype, self.device = key_states.dtype, key_states.device
         self.length = 0
-        self.keys = key_states.new_empty(*key_states.shape[:2], 0, key_states.shape[3])
-        self.values = value_states.new_empty(*value_states.shape[:2], 0, value_states.shape[3])
+        self.key_buffer = key_states.new_empty(*key_states.shape[:2], 0, key_states.shape[3])
+        self.value_buffer = value_states.new_empty(*value_states.shape[:2], 0, value_states.shape[3])
         self.is_initialized = True
 
     def update(
@@ -31,13 +32,13 @@ class SamplingLayer(DynamicLayer):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start, end = self.length, self.length + key_states.shape[-2]
-        if end > self.keys.shape[-2]:
-            self.keys = self._grown(self.keys, end)
-            self.values = self._grown(self.values, end)
-        self.keys[:, :, start:end] = key_states
-        self.values[:, :, start:end] = value_states
+        if end > self.key_buffer.shape[-2]:
+            self.key_buffer = self._grown(self.key_buffer, end)
+            self.value_buffer = self._grown(self.value_buffer, end)
+        self.key_buffer[:, :, start:end] = key_states
+        self.value_buffer[:, :, start:end] = value_states
         self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        return self.key_buffer[:, :, :end], self.value_buffer[:, :, :end]
 
     def get_seq_length(self) -> int:
         """Returns the number of positions held."""
@@ -45,16 +46,18 @@ class SamplingLayer(DynamicLayer):
 
     def repeat(self, repeats: int, reserve: int) -> None:
         """Repeats every row `repeats` times, with room for `reserve` more positions."""
-        rows = torch.arange(len(self.keys), device=self.device).repeat_interleave(repeats)
-        self.keys = self._grown(self.keys[:, :, : self.length].index_select(0, rows), self.length + reserve)
-        self.values = self._grown(self.values[:, :, : self.length].index_select(0, rows), self.length + reserve)
+        rows = torch.arange(len(self.key_buffer), device=self.device).repeat_interleave(repeats)
+        self.key_buffer = self._grown(self.key_buffer[:, :, : self.length].index_select(0, rows), self.length + reserve)
+        self.value_buffer = self._grown(
+            self.value_buffer[:, :, : self.length].index_select(0, rows), self.length + reserve
+        )
 
     def select(self, rows: torch.Tensor, first_position: int) -> None:
         """Keeps `rows` [R], and drops the positions before `first_position`, which are padding in all of them."""
         kept = slice(first_position, self.length)
         self.length -= first_position
-        self.keys = self._grown(self.keys[:, :, kept].index_select(0, rows), self.length + 1)
-        self.values = self._grown(self.values[:, :, kept].index_select(0, rows), self.length + 1)
+        self.key_buffer = self._grown(self.key_buffer[:, :, kept].index_select(0, rows), self.length + 1)
+        self.value_buffer = self._grown(self.value_buffer[:, :, kept].index_select(0, rows), self.length + 1)
 
     def _grown(self, buffer: torch.Tensor, needed: int) -> torch.Tensor:
         size = -(-needed // self.BLOCK) * self.BLOCK
@@ -71,10 +74,13 @@ class SamplingCache(Cache):
 
     def repeat(self, repeats: int, reserve: int) -> None:
         """Repeats every row of every layer."""
-        for layer in self.layers:
+        for layer in self._sampling_layers():
             layer.repeat(repeats, reserve)
 
     def select(self, rows: torch.Tensor, first_position: int = 0) -> None:
         """Keeps `rows` of every layer, without the positions before `first_position`."""
-        for layer in self.layers:
+        for layer in self._sampling_layers():
             layer.select(rows, first_position)
+
+    def _sampling_layers(self) -> Iterator[SamplingLayer]:
+        return (layer for layer in self.layers if isinstance(layer, SamplingLayer))

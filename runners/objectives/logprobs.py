@@ -50,14 +50,51 @@ def completion_logprobs(
     """
     assert hidden.ndim == 3 and hidden.shape[:2] == token_ids.shape == loss_mask.shape, (hidden.shape, token_ids.shape)
     assert loss_mask.dtype == torch.bool and not loss_mask[:, 0].any(), "nothing predicts position 0"
-    if not temperature > 0:
-        raise ValueError(f"temperature={temperature!r}: it must be > 0 to train; greedy sampling has no gradient.")
-    if max_logits < 1:
-        raise ValueError(f"max_logits={max_logits!r}: it must be >= 1.")
     positions = loss_mask.flatten().nonzero().squeeze(1)
     # Rows are laid end to end and no row's position 0 is masked, so "the one before" never leaves its row.
     states = hidden.flatten(0, 1).index_select(0, positions - 1)
     targets = token_ids.flatten().index_select(0, positions)
+    logprobs, entropies = token_logprobs(
+        states,
+        output_head,
+        targets,
+        temperature,
+        max_logits,
+        with_entropy=with_entropy,
+        with_entropy_grad=with_entropy_grad,
+    )
+    empty = logprobs.new_zeros(loss_mask.shape)
+    return empty.masked_scatter(loss_mask, logprobs), empty.masked_scatter(loss_mask, entropies)
+
+
+def token_logprobs(
+    states: torch.Tensor,
+    output_head: Callable[[torch.Tensor], torch.Tensor],
+    targets: torch.Tensor,
+    temperature: float = 1.0,
+    max_logits: int = DEFAULT_MAX_LOGITS,
+    *,
+    with_entropy: bool = True,
+    with_entropy_grad: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns log softmax(output_head(states) / temperature)[targets] and the entropies, each [M] float32.
+
+    Args:
+        states: [M, H] hidden states, each that of the token before its target.
+        output_head: As in `completion_logprobs`, like the other arguments.
+        targets: [M] int64.
+        temperature: > 0.
+        max_logits: Most logits that exist at once, >= 1.
+        with_entropy: If False, the entropies are NaN.
+        with_entropy_grad: The entropies carry gradient.
+
+    Raises:
+        ValueError: If temperature or max_logits is not positive.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature={temperature!r}: it must be > 0 to train; greedy sampling has no gradient.")
+    if max_logits < 1:
+        raise ValueError(f"max_logits={max_logits!r}: it must be >= 1.")
 
     def score(states: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return _ScoreTokens.apply(output_head(states), targets, temperature, with_entropy, with_entropy_grad)
@@ -71,8 +108,7 @@ def completion_logprobs(
         for chunk in zip(states.split(rows), targets.split(rows), strict=True)
     ]
     logprobs, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
-    empty = logprobs.new_zeros(loss_mask.shape)
-    return empty.masked_scatter(loss_mask, logprobs), empty.masked_scatter(loss_mask, entropies)
+    return logprobs, entropies
 
 
 def _vocabulary(output_head: Callable[[torch.Tensor], torch.Tensor], states: torch.Tensor) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -19,8 +19,10 @@ from runners.objectives.reductions import masked_sum
 from runners.objectives.stats import PolicyStats
 from runners.objectives.surrogates import SURROGATES, SurrogateInputs
 
-RATIO_REFERENCES = ("old", "rollout")
-KL_PLACEMENTS = ("loss", "reward")
+RatioReference = Literal["old", "rollout"]
+KLPlacement = Literal["loss", "reward"]
+RATIO_REFERENCES = get_args(RatioReference)
+KL_PLACEMENTS = get_args(KLPlacement)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +57,9 @@ class ObjectiveConfig:
     kl_coeff: float = 0.0
     kl_estimator: KLKind = "k3"
     kl_unbiased: bool = False
-    kl_placement: Literal["loss", "reward"] = "loss"
+    kl_placement: KLPlacement = "loss"
     entropy_coeff: float = 0.0
-    ratio_reference: Literal["old", "rollout"] = "old"
+    ratio_reference: RatioReference = "old"
     importance_cap: float | None = 2.0
     importance_level: ImportanceLevel = "token"
 

@@ -12,8 +12,12 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from agents import SamplingParams
 from runners.objectives.advantages import ADVANTAGES
-from runners.objectives.objective import ObjectiveConfig
-from runners.objectives.reductions import AGGREGATIONS
+from runners.objectives.kl import KLKind
+from runners.objectives.objective import KLPlacement, ObjectiveConfig, RatioReference
+from runners.objectives.reductions import AGGREGATIONS, Aggregation
+from runners.rllib.env_runner import TextEnvRunner
+from runners.rllib.learner import GRPOLearner
+from runners.rllib.rl_module import PLACEHOLDER_SPACE, TextPolicyModule
 from runners.rllib.train_batch import BatchPlan
 
 
@@ -56,6 +60,8 @@ class GRPOSettings(AlgorithmConfig):
         adam_betas, adam_epsilon, weight_decay: Of AdamW. Defaults (0.9, 0.95), 1e-8, 0.
         micro_batch_tokens: Padded tokens in one forward pass. Default 16384.
         max_logits: Most logits in memory at once, in elements. Default 2**25.
+        share_prompts: Score a group's prompt once, for all its completions; see `objectives.packing`. Default True;
+            needs attention layers that take a mask (no sliding window, no recurrence).
 
     Evaluation (`evaluation(...)`): `evaluation_interval` in steps, `evaluation_duration` in problems, and
         `evaluation_config={"env_config": {"split": "test"}}`.
@@ -83,13 +89,13 @@ class GRPOSettings(AlgorithmConfig):
         self.clip_param = 0.2
         self.clip_param_high: float | None = None
         self.dual_clip: float | None = None
-        self.ratio_reference = "old"
+        self.ratio_reference: RatioReference = "old"
         self.importance_cap: float | None = 2.0
-        self.aggregation = "token-mean"
+        self.aggregation: Aggregation = "token-mean"
         self.mask_truncated = False
         self.kl_coeff = 0.0
-        self.kl_estimator = "k3"
-        self.kl_placement = "loss"
+        self.kl_estimator: KLKind = "k3"
+        self.kl_placement: KLPlacement = "loss"
         self.entropy_coeff = 0.0
 
         self.lr = 1e-6
@@ -102,6 +108,7 @@ class GRPOSettings(AlgorithmConfig):
         self.weight_decay = 0.0
         self.micro_batch_tokens = 16_384
         self.max_logits = 2**25
+        self.share_prompts = True
 
         # RLlib's defaults that do not fit: generation takes longer than an environment step, there is nothing to merge
         # between env runners, and the driver itself needs no engine.
@@ -109,6 +116,7 @@ class GRPOSettings(AlgorithmConfig):
         self.merge_env_runner_states = False
         self.broadcast_env_runner_states = False
         self.restart_failed_env_runners = True
+        self.env_runner_cls = TextEnvRunner
         self.evaluation_duration = 256
         self.evaluation_duration_unit = "episodes"
 
@@ -175,14 +183,10 @@ class GRPOSettings(AlgorithmConfig):
 
     def get_default_learner_class(self) -> type:
         """Returns `GRPOLearner`."""
-        from runners.rllib.learner import GRPOLearner
-
         return GRPOLearner
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """Returns the spec of `TextPolicyModule`."""
-        from runners.rllib.rl_module import PLACEHOLDER_SPACE, TextPolicyModule
-
         return RLModuleSpec(
             module_class=TextPolicyModule,
             observation_space=PLACEHOLDER_SPACE,
@@ -193,6 +197,7 @@ class GRPOSettings(AlgorithmConfig):
                 "trust_remote_code": self.trust_remote_code,
                 "temperature": self.temperature,
                 "max_logits": self.max_logits,
+                "share_prompts": self.share_prompts,
                 "entropy_coeff": self.entropy_coeff,
             },
         )
@@ -203,10 +208,6 @@ class GRPOSettings(AlgorithmConfig):
         Raises:
             ValueError: For a value out of its range; the message says what is allowed.
         """
-        if self.env_runner_cls is None:
-            from runners.rllib.env_runner import TextEnvRunner
-
-            self.env_runner_cls = TextEnvRunner
         super().validate()
         sequences = self.num_prompts * self.group_size
         minibatch_size = self.minibatch_size or sequences
@@ -223,8 +224,10 @@ class GRPOSettings(AlgorithmConfig):
             ("num_epochs", self.num_epochs >= 1, ">= 1"),
             (
                 "minibatch_size",
-                1 <= minibatch_size <= sequences and sequences % minibatch_size == 0,
-                f"a divisor of num_prompts * group_size = {sequences}",
+                1 <= minibatch_size <= sequences
+                and sequences % minibatch_size == 0
+                and minibatch_size % self.group_size == 0,
+                f"a multiple of group_size that divides num_prompts * group_size = {sequences}",
             ),
             (
                 "num_learners",
@@ -271,6 +274,7 @@ _TRAINING_SETTINGS = (
     "weight_decay",
     "micro_batch_tokens",
     "max_logits",
+    "share_prompts",
 )
 _RLLIB_TRAINING_SETTINGS = frozenset(inspect.signature(AlgorithmConfig.training).parameters) - {"self"}
 

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from runners.objectives.batching import micro_batches
 from runners.objectives.objective import ObjectiveInputs, policy_loss
+from runners.objectives.packing import shared_rows
 from runners.objectives.reductions import masked_sum
 from runners.objectives.stats import PolicyStats
 from runners.rllib.rl_module import TextPolicyModule
@@ -38,7 +39,7 @@ class GRPOLearner(TorchLearner):
         super().build()
         self._objective = self.config.objective()
         self._stats = PolicyStats()
-        self._reference = None
+        self._reference: PreTrainedModel | None = None
         if self.config.kl_coeff:
             self._reference = copy.deepcopy(self._policy.model).requires_grad_(False)
 
@@ -73,6 +74,7 @@ class GRPOLearner(TorchLearner):
     def reference_kl(self, batch: MultiAgentBatch) -> np.ndarray:
         """Returns [B] sums over each completion of log pi_rollout - log pi_ref: the penalty of a KL in the reward."""
         columns = self._convert_batch_type(batch).policy_batches[DEFAULT_MODULE_ID]
+        assert self._reference is not None, "a learner keeps a reference only if kl_coeff > 0"
         difference = columns["rollout_logprobs"] - self._scored(columns, self._reference)
         return masked_sum(difference, columns["loss_mask"], dim=1).cpu().numpy()
 
@@ -106,7 +108,7 @@ class GRPOLearner(TorchLearner):
         self._stats = PolicyStats()
         for parameter in self._params.values():
             parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.zero_()
-        for micro in _micro_batches(columns, self.config.micro_batch_tokens):
+        for _, micro in self._micro_batches(columns):
             fwd_out = {DEFAULT_MODULE_ID: self._policy.forward_train(micro)}
             losses = self.compute_losses(fwd_out=fwd_out, batch={DEFAULT_MODULE_ID: micro})
             losses[DEFAULT_MODULE_ID].backward()
@@ -118,11 +120,14 @@ class GRPOLearner(TorchLearner):
         self.apply_gradients(self.postprocess_gradients(gradients))
         return {}, {DEFAULT_MODULE_ID: torch.tensor(stats.loss)}, {}
 
+    def _micro_batches(self, columns: Batch) -> Iterator[tuple[torch.Tensor, Batch]]:
+        return _micro_batches(columns, self.config.micro_batch_tokens, self.config.share_prompts)
+
     @torch.no_grad()
     def _scored(self, columns: Batch, model: PreTrainedModel) -> torch.Tensor:
         """Returns the logprobs [B, T] of all rows under `model`."""
         logprobs = torch.zeros_like(columns["rollout_logprobs"])
-        for rows, micro in _micro_batch_rows(columns, self.config.micro_batch_tokens):
+        for rows, micro in self._micro_batches(columns):
             scored = self._policy.score(model, micro, with_entropy=False)["logprobs"]
             logprobs[rows, : scored.shape[1]] = scored
         return logprobs
@@ -167,14 +172,15 @@ class GRPOLearner(TorchLearner):
             self.metrics.log_value((DEFAULT_MODULE_ID, name), value, reduce="max")
 
 
-def _micro_batches(columns: Batch, max_tokens: int) -> Iterator[Batch]:
-    return (micro for _, micro in _micro_batch_rows(columns, max_tokens))
-
-
-def _micro_batch_rows(columns: Batch, max_tokens: int) -> Iterator[tuple[torch.Tensor, Batch]]:
+def _micro_batches(columns: Batch, max_tokens: int, share_prompts: bool) -> Iterator[tuple[torch.Tensor, Batch]]:
     """Yields row indices and their columns, rows of like length together, without the padding none of them needs."""
     lengths = columns["lengths"]
-    for indices in micro_batches(lengths.cpu().numpy(), max_tokens):
-        rows = torch.as_tensor(indices, device=lengths.device)
+    if share_prompts:
+        arrays = (columns[name].cpu().numpy() for name in ("token_ids", "loss_mask", "lengths"))
+        units, tokens = shared_rows(*arrays)
+    else:
+        units, tokens = np.arange(len(lengths)), lengths.cpu().numpy()
+    for chosen in micro_batches(tokens, max_tokens):
+        rows = torch.as_tensor(np.flatnonzero(np.isin(units, chosen)), device=lengths.device)
         longest = int(lengths[rows].max())
         yield rows, {name: c[rows, :longest] if c.ndim == 2 else c[rows] for name, c in columns.items()}

@@ -61,10 +61,8 @@ class ProblemSampler:
         if self.num_problems is None:
             return GroupReset(group_id=number, seed=seed)
         epoch, place = divmod(number, self.num_problems)
-        return GroupReset(group_id=number, seed=seed, options={"index": int(self._order(epoch)[place])})
-
-    def _order(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self.seed, epoch]).permutation(self.num_problems)
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.num_problems)
+        return GroupReset(group_id=number, seed=seed, options={"index": int(order[place])})
 
 
 def evaluation_resets(num_problems: int | None, count: int) -> list[GroupReset]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +12,8 @@ from transformers import PreTrainedModel
 
 from agents.models import resolve_model
 from agents.transformers_agent.loading import DTYPES, load_model
-from runners.objectives.logprobs import completion_logprobs
+from runners.objectives.logprobs import token_logprobs
+from runners.objectives.packing import attention_mask, pack
 
 # RLlib asks every module for spaces; nothing here reads them, since prompts and completions are token ids.
 PLACEHOLDER_SPACE = gym.spaces.Box(-1.0, 1.0, (1,))
@@ -40,25 +42,41 @@ class TextPolicyModule(TorchRLModule):
             )
 
     def score(self, model: PreTrainedModel, batch: dict[str, Any], **kwargs: Any) -> dict[str, torch.Tensor]:
-        """Returns logprobs and entropies [B, T] of a batch under `model`: this policy's or the reference.
-
-        Rows are padded on the right, where a causal model never looks from a real token, so no attention mask is
-        needed and the faster kernels apply.
-        """
-        token_ids = batch["token_ids"]
-        device = token_ids.device.type
+        """Returns logprobs and entropies [B, T] of a batch under `model`: this policy's or the reference."""
+        device = batch["token_ids"].device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-            hidden = model.base_model(input_ids=token_ids, use_cache=False).last_hidden_state
-            logprobs, entropies = completion_logprobs(
-                hidden,
+            states = self._states(model, batch)
+            logprobs, entropies = token_logprobs(
+                states,
                 model.get_output_embeddings(),
-                token_ids,
-                batch["loss_mask"],
+                batch["token_ids"][batch["loss_mask"]],
                 self.model_config["temperature"],
                 self.model_config["max_logits"],
                 **kwargs,
             )
-        return {"logprobs": logprobs, "entropies": entropies}
+        empty = logprobs.new_zeros(batch["loss_mask"].shape)
+        return {
+            "logprobs": empty.masked_scatter(batch["loss_mask"], logprobs),
+            "entropies": empty.masked_scatter(batch["loss_mask"], entropies),
+        }
+
+    def _states(self, model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor:
+        """Returns [M, H], for each masked token the last hidden state of the token before it."""
+        token_ids, loss_mask, lengths = (batch[name] for name in ("token_ids", "loss_mask", "lengths"))
+        if not self.model_config["share_prompts"]:
+            # Rows are padded on the right, where a causal model never looks from a real token: no mask is needed, and
+            # the faster kernels apply.
+            hidden = model.base_model(input_ids=token_ids, use_cache=False).last_hidden_state
+            return hidden[:, :-1][loss_mask[:, 1:]]
+        packed = pack(*(tensor.cpu().numpy() for tensor in (token_ids, loss_mask, lengths)))
+        to_device = partial(torch.as_tensor, device=token_ids.device)
+        hidden = model.base_model(
+            input_ids=to_device(packed.token_ids),
+            position_ids=to_device(packed.position_ids),
+            attention_mask=attention_mask(to_device(packed.segments)),
+            use_cache=False,
+        ).last_hidden_state
+        return hidden.flatten(0, 1)[to_device(packed.predecessors)]
 
     def train(self, mode: bool = True) -> TextPolicyModule:
         """Stays in evaluation mode: a policy scored with dropout is not the policy that was sampled."""

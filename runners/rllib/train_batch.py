@@ -9,7 +9,7 @@ import numpy as np
 
 from runners.objectives.advantages import GroupAdvantages
 from runners.objectives.batching import loss_mask_from_lengths, plan_minibatches
-from runners.objectives.reductions import sequence_loss_weights
+from runners.objectives.reductions import Aggregation, sequence_loss_weights
 from runners.rllib.rollout import Rollout
 
 
@@ -28,7 +28,7 @@ class BatchPlan:
 
     minibatch_size: int | None
     num_epochs: int
-    aggregation: str
+    aggregation: Aggregation
     max_tokens: int
     mask_truncated: bool
     num_learners: int
@@ -62,10 +62,11 @@ def build_train_batch(
     optimizer step a row belongs to, and `loss_weights_{e}` [B] float32, its factor in that step's loss. The factors'
     denominators run over the whole minibatch, so micro-batches and learners only add up.
 
-    Rows are ordered so that contiguous equal shards hold equal parts of every minibatch of the first epoch.
+    Groups stay together in a minibatch. Rows are ordered so that contiguous equal shards hold equal parts of every
+    minibatch of the first epoch.
 
     Raises:
-        ValueError: If B does not divide by the minibatch size, or the minibatch size by the number of learners.
+        ValueError: If whole groups do not fill the minibatches, or learners cannot share a minibatch equally.
     """
     size = len(rollouts)
     minibatch_size = plan.minibatch_size or size
@@ -74,7 +75,8 @@ def build_train_batch(
             f"minibatch_size={minibatch_size} (of {size} sequences) does not divide by num_learners="
             f"{plan.num_learners}: choose a multiple of it."
         )
-    minibatches = plan_minibatches(size, minibatch_size, plan.num_epochs, rng)
+    group_ids = np.array([r.group_id for r in rollouts])
+    minibatches = plan_minibatches(size, minibatch_size, plan.num_epochs, rng, group_ids)
     columns = padded_columns(rollouts)
     columns["advantages"] = advantages.advantages.astype(np.float32)
     truncated = np.array([r.finish_reason == "length" for r in rollouts])
@@ -94,6 +96,9 @@ def build_train_batch(
 
 
 def _shard_order(minibatch_ids: np.ndarray, num_shards: int) -> np.ndarray:
-    """Returns a row order whose contiguous shards each hold every num_shards-th row of each minibatch."""
-    by_minibatch = np.argsort(minibatch_ids, kind="stable")
-    return np.concatenate([by_minibatch[shard::num_shards] for shard in range(num_shards)])
+    """Returns a row order whose contiguous equal shards each hold the same number of rows of each minibatch.
+
+    Neighbouring rows, and so the rows of a group, stay in one shard where the sizes allow.
+    """
+    by_minibatch = np.argsort(minibatch_ids, kind="stable").reshape(minibatch_ids.max() + 1, num_shards, -1)
+    return by_minibatch.transpose(1, 0, 2).ravel()

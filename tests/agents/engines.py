@@ -68,8 +68,8 @@ def free_port() -> int:
 
 
 def _vllm(port: int) -> tuple[list[str], dict[str, str]]:
-    options, environment = vllm_cpu_settings({})
-    flags = ["--enforce-eager"] if options else []
+    options, environment = vllm_cpu_settings({"max_model_len": 1024})
+    flags = ["--enforce-eager", "--no-enable-chunked-prefill", "--max-num-batched-tokens=8192"] if options else []
     command = ["-m", "vllm.entrypoints.cli.main", "serve", str(resolve_model("tiny")), "--host", "127.0.0.1"]
     command += ["--port", str(port), "--dtype", "float32", "--logprobs-mode", "processed_logprobs", *flags]
     return command, {**environment, "VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1"}

@@ -35,10 +35,10 @@ def test_unknown_section_is_refused(tmp_path):
 
 
 def test_the_command_line_goes_over_the_preset():
-    args = parse_args(
-        ["--set", "lr=1e-3", "--set", "aggregation=sequence-mean", "--engine-option", "dtype=float32"]
-        + ["--dataset", "builtin:3", "--steps", "7", "--model", "smollm2-135m"]
-    )
+    changes = {"lr": "1e-3", "aggregation": "sequence-mean"}
+    assignments = [part for name, value in changes.items() for part in ("--set", f"{name}={value}")]
+    options = ["--engine-option", "dtype=float32", "--dataset", "builtin:3", "--steps", "7", "--model", "smollm2-135m"]
+    args = parse_args([*assignments, *options])
     settings = run_settings(args)
     assert settings["training"]["lr"] == 1e-3
     assert settings["training"]["aggregation"] == "sequence-mean"

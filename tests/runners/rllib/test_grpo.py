@@ -7,8 +7,8 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 import tests.runners.addition_env  # noqa: F401  (registers Addition-v0)
-from runners.run_folder.metrics import METRICS, metrics_row
 from runners.rllib.train_batch import build_train_batch
+from runners.run_folder.metrics import METRICS, metrics_row
 from tests.runners.rllib.conftest import small_config
 
 TIMES = {"sample_s", "update_s", "sync_s", "tokens_per_s", "sample_tokens_per_s"}
@@ -79,7 +79,7 @@ def _gradient(algo, columns):
     gradients = algo.learner_group.foreach_learner(
         lambda learner: [p.grad.clone().numpy() for p in learner._params.values()]
     )
-    return [g.get() for g in gradients][0]
+    return next(g.get() for g in gradients)
 
 
 def _fixed_columns(num_learners):
