@@ -67,7 +67,9 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
     """
     preset = load_preset(args.preset)
     run = {**RUN_DEFAULTS, **preset["run"], **_given(args, RUN_DEFAULTS)}
-    env_options = {**preset["env_options"], **_assignments(args.env_option, "--env-option")}
+    # The preset's options are for the preset's environment.
+    own = args.env in (None, preset["environment"])
+    env_options = {**(preset["env_options"] if own else {}), **_assignments(args.env_option, "--env-option")}
     if args.dataset is not None:
         env_options["dataset"] = args.dataset
     agent_options = {**preset["agents"], **_given(args, ("engine",))}
@@ -85,7 +87,7 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
         "seed": args.seed,
         "environment": args.env or preset["environment"],
         "env_options": env_options,
-        "eval_env_options": {"split": "test"} if not args.env else {},
+        "eval_env_options": preset["eval_env_options"] if own else {},
         "run": run,
         "agents": agent_options,
         "training": {**preset["training"], **_assignments(args.set, "--set")},
@@ -249,7 +251,7 @@ def _describe(algo: Any, settings: dict[str, Any]) -> str:
     return (
         f"{training.policy_model} on {settings['environment']} {dict(training.env_config)}, "
         f"{training.num_prompts} problems x {training.group_size} completions a step, engine {training.engine}, "
-        f"{training.num_env_runners} env runners, {training.num_learners} learners, {agents['num_threads']} threads each"
+        f"{training.num_env_runners} env runners, {training.num_learners} learners, {agents['num_threads']} threads"
     )
 
 

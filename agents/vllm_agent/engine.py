@@ -12,6 +12,8 @@ from agents.engine_process import EngineProcess, require
 from agents.vllm_agent.cpu import cpu_settings
 from agents.vllm_agent.outputs import engine_output
 
+WORKER_EXTENSION = "agents.vllm_agent.worker.WeightsExtension"
+
 
 class OwnedEngine:
     """Starts vLLM in a child process and speaks to it.
@@ -33,10 +35,10 @@ class OwnedEngine:
         self._options = {
             # The distribution sampled from, not the model's own.
             "logprobs_mode": "processed_logprobs",
-            # Token ids go in and out, and every sampling field is explicit.
-            "skip_tokenizer_init": True,
+            # Every sampling field is explicit; nothing is read from the checkpoint.
             "generation_config": "vllm",
             "enable_prefix_caching": True,
+            "worker_extension_cls": WORKER_EXTENSION,
             "disable_log_stats": True,
             **cpu_options,
             **options,
@@ -112,14 +114,7 @@ class Engine:
         return [[engine_output(completion) for completion in output.outputs] for output in finished]
 
     def load_weights(self, folder: str, progress: Callable[[], None]) -> None:
-        """Loads the safetensors of a folder and drops the prefix cache.
-
-        vLLM's `reload_weights` goes through the checkpoint's own format, which is the only one its CPU backend takes:
-        there the layers hold repacked weights.
-        """
-        from safetensors.torch import load_file
-
-        weights = load_file(Path(folder) / "model.safetensors")
-        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": list(weights.items())})
+        """Loads the safetensors of a folder and drops the prefix cache."""
+        self._llm.collective_rpc("load_policy_weights", args=(folder,))
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vLLM could not drop its prefix cache, so it holds keys of the old weights.")

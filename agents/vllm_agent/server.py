@@ -13,7 +13,14 @@ from typing import Any
 from agents.base import EngineError
 from agents.engine_agent import EngineOutput
 from agents.http_client import HttpClient, MissingEndpointError
+from agents.vllm_agent.engine import WORKER_EXTENSION
 from agents.vllm_agent.outputs import server_output
+
+_HOW_TO_UPDATE = (
+    "Weights can be updated only on a server started with the environment variable VLLM_SERVER_DEV_MODE=1 and with "
+    f"--worker-extension-cls {WORKER_EXTENSION} (this package must be installed beside it), on a machine that sees the "
+    "folder the weights are written to (TMPDIR chooses it)."
+)
 
 
 class Server:
@@ -46,18 +53,16 @@ class Server:
 
     def load_weights(self, folder: Path) -> str:
         """Has the server load the weights of a folder that it sees, and drop its prefix cache."""
-        reload = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
         try:
-            self._client.post("/collective_rpc", reload)
+            self._client.post("/collective_rpc", {"method": "load_policy_weights", "args": [str(folder)]})
             dropped = self._client.post("/reset_prefix_cache", {})
         except MissingEndpointError as error:
-            raise ValueError(
-                f"{error} Weights can be updated only on a server started with the environment variable "
-                "VLLM_SERVER_DEV_MODE=1."
-            ) from error
+            raise ValueError(f"{error} {_HOW_TO_UPDATE}") from error
+        except EngineError as error:
+            raise EngineError(f"{error} {_HOW_TO_UPDATE}") from error
         if not dropped["success"]:
             raise EngineError(f"{self._client.url} could not drop its prefix cache: it is serving someone else too.")
-        return f"reload_weights of {self._client.url}, from {folder.parent}"
+        return f"reload_weights in {self._client.url}, from {folder.parent}"
 
     def restart(self) -> None:
         """Looks whether the server is there again."""

@@ -53,6 +53,7 @@ class GRPO(Algorithm):
 
     def setup(self, config: GRPOSettings) -> None:
         """Pins what may differ between machines, then builds env runners and learners."""
+        self.num_env_runner_restarts = 0
         # Resolved once here: a wrong name fails before any worker starts, and a hub model is fetched once.
         resolve_model(self.config.policy_model)
         self._pin_env_configs()
@@ -80,7 +81,7 @@ class GRPO(Algorithm):
             "rollouts",
             **summary,
             num_dropped_prompts=num_dropped,
-            num_env_runner_restarts=self.env_runner_group.num_remote_worker_restarts(),
+            num_env_runner_restarts=self.num_env_runner_restarts,
             epoch=self.problem_sampler.epoch,
             policy_version=self.policy_version,
             sample_s=sampled - started,
@@ -142,6 +143,14 @@ class GRPO(Algorithm):
         """Restores a checkpoint and hands its weights to the agents before it returns."""
         super().restore_from_path(path, *args, **kwargs)
         self._sync_weights()
+
+    def restore_env_runners(self, env_runner_group: Any) -> list[int]:
+        """Brings dead env runners back, as RLlib does before each step, and gives them the current weights."""
+        restored = super().restore_env_runners(env_runner_group)
+        if restored:
+            self.num_env_runner_restarts += len(restored)
+            self._sync_weights()
+        return restored
 
     @classmethod
     def _should_create_evaluation_env_runners(cls, eval_config: Any) -> bool:
@@ -205,6 +214,7 @@ class GRPO(Algorithm):
 
     def _restore_env_runners(self) -> None:
         self.restore_env_runners(self.env_runner_group)
+        # An engine may have failed under a living env runner.
         broadcast(self.env_runner_group, _restart_failed_engine, timeout_s=self.config.sample_timeout_s)
         self._sync_weights()
 

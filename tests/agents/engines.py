@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import agents
@@ -19,6 +19,7 @@ from agents.base import Agent
 from agents.models import resolve_model
 from agents.sglang_agent.cpu import cpu_settings as sglang_cpu_settings
 from agents.vllm_agent.cpu import cpu_settings as vllm_cpu_settings
+from agents.vllm_agent.engine import WORKER_EXTENSION
 
 START_S = 300
 
@@ -57,7 +58,8 @@ def server(engine: str, folder: Path) -> Iterator[str]:
         _wait(url, process, folder / "server.log")
         yield url
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -70,8 +72,9 @@ def free_port() -> int:
 def _vllm(port: int) -> tuple[list[str], dict[str, str]]:
     options, environment = vllm_cpu_settings({"max_model_len": 1024})
     flags = ["--enforce-eager", "--no-enable-chunked-prefill", "--max-num-batched-tokens=8192"] if options else []
-    command = ["-m", "vllm.entrypoints.cli.main", "serve", str(resolve_model("tiny")), "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--dtype", "float32", "--logprobs-mode", "processed_logprobs", *flags]
+    command = ["-m", "vllm.entrypoints.openai.api_server", "--model", str(resolve_model("tiny"))]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", *flags]
+    command += ["--logprobs-mode", "processed_logprobs", "--worker-extension-cls", WORKER_EXTENSION]
     return command, {**environment, "VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1"}
 
 

@@ -7,13 +7,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from agents.base import EngineError, SamplingParams
 from agents.engine_agent import EngineAgent
 from agents.transformers_agent import TransformersAgent
+from tests.agents.processes import group_ends
 
 pytestmark = [pytest.mark.owned_engine, pytest.mark.timeout(600)]
 LONG = SamplingParams(n=4, max_tokens=600)
@@ -28,18 +28,6 @@ def interrupted_error(agent: EngineAgent, prompts: list[list[int]], interrupt: C
         agent.generate(prompts, LONG)
     timer.join()
     return caught.value
-
-
-def running_in_group(group: int) -> list[int]:
-    """Returns the processes of a group that are not merely waiting to be reaped."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        stats = [path.read_text().rpartition(")")[2].split() for path in Path("/proc").glob("[0-9]*/stat")]
-        running = [int(fields[1]) for fields in stats if int(fields[2]) == group and fields[0] != "Z"]
-        if not running:
-            return []
-        time.sleep(0.1)
-    return running
 
 
 def assert_restarts(agent: EngineAgent, reference: TransformersAgent, prompts: list[list[int]]) -> None:
@@ -61,7 +49,7 @@ def test_killed(agent: EngineAgent, reference: TransformersAgent, prompts: list[
     assert time.monotonic() - started < 10
     assert "SIGKILL" in str(error)
     # What the engine had started is gone with it.
-    assert running_in_group(pid) == []
+    assert group_ends(pid)
     assert_restarts(agent, reference, prompts)
 
 

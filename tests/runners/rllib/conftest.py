@@ -17,15 +17,23 @@ def ray_of_this_module() -> Iterator[None]:
     ray.shutdown()
 
 
-def small_config(**training: Any) -> GRPOConfig:
+BUILTIN = {"dataset": "builtin:1-2"}
+
+
+def small_config(
+    env: str = "gsm8k_env:GSM8K-v0", env_config: dict[str, Any] = BUILTIN, **training: Any
+) -> GRPOConfig:
     """Four groups of four short completions of the bundled model on built-in problems."""
     settings = {"num_prompts": 4, "group_size": 4, "max_tokens": 24, "lr": 1e-4} | training
     return (
         GRPOConfig()
-        .environment("gsm8k_env:GSM8K-v0", env_config={"dataset": "builtin:1-2"})
+        .environment(env, env_config=env_config)
         .agents(num_threads=1)
         .training(**settings)
-        .evaluation(evaluation_duration=8, evaluation_config={"env_config": {"split": "test"}})
+        .evaluation(
+            evaluation_duration=8,
+            evaluation_config={"env_config": {"split": "test"} if env_config is BUILTIN else {}},
+        )
         .debugging(seed=0, log_level="ERROR")
     )
 

@@ -159,8 +159,7 @@ def _die_once(env_runner, marker):
 
 
 def test_an_error_inside_an_env_runner_reaches_the_user(build):
-    config = small_config().environment("tests.runners.addition_env:Addition-v0", env_config={"steps": 2})
-    config.evaluation(evaluation_config={"env_config": {}})
+    config = small_config("tests.runners.addition_env:Addition-v0", {"steps": 2})
     with pytest.raises(ValueError, match="the episode goes on after one step"):
         build(config.env_runners(num_env_runners=1)).train()
 
@@ -185,8 +184,7 @@ def test_resume_is_exact(build, tmp_path):
 
 class TestAnotherEnvironment:
     def config(self, **env_config):
-        config = small_config(max_tokens=8).environment("tests.runners.addition_env:Addition-v0", env_config=env_config)
-        return config.evaluation(evaluation_config={"env_config": {}})
+        return small_config("tests.runners.addition_env:Addition-v0", env_config, max_tokens=8)
 
     def test_it_trains_unchanged(self, build):
         algo = build(self.config(digits=1))
@@ -227,7 +225,7 @@ def test_long_prompts_are_dropped_and_replaced(build):
 
 def test_only_long_prompts_is_an_error(build):
     with pytest.raises(ValueError, match="Every prompt is longer than max_prompt_tokens=5"):
-        build(small_config(max_prompt_tokens=5).environment(env_config={"dataset": "builtin:1"})).train()
+        build(small_config(env_config={"dataset": "builtin:1:40"}, max_prompt_tokens=5)).train()
 
 
 def test_non_finite_loss_stops_the_run_and_keeps_the_weights(build):

@@ -1,0 +1,43 @@
+"""NAME=VALUE options of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+
+def assignments(pairs: Iterable[str], option: str) -> dict[str, Any]:
+    """Returns {name: value} of NAME=VALUE strings; values are read as YAML: 4, 0.5, 1e-4, true, null, text.
+
+    Args:
+        pairs: What the user wrote.
+        option: The option's name, for the message.
+
+    Raises:
+        ValueError: If a string is not of that form, or its value is not YAML.
+
+    >>> assignments(["dtype=float32", "max_model_len=512", "lr=1e-4"], "--engine-option")
+    {'dtype': 'float32', 'max_model_len': 512, 'lr': 0.0001}
+    """
+    values = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise ValueError(f"{option} {pair!r}: expected NAME=VALUE.")
+        try:
+            values[name] = _number(yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{option} {pair!r}: the value is not YAML; put it in quotes ({error}).") from error
+    return values
+
+
+def _number(value: Any) -> Any:
+    """Returns YAML's value, with 1e-4 as the number that it is to everyone but YAML 1.1."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
