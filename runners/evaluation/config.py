@@ -111,8 +111,8 @@ def finished_samples(folder: EvaluationFolder, config: EvaluationConfig) -> list
         return []
     samples = read_samples(folder.samples_path)
     kept = whole_batches(samples, [len(batch) * config.n for batch in config.batches])
-    # Always, for a line that was cut short is not among the samples.
-    folder.write_samples(sample.to_row() for sample in kept)
+    if len(kept) < len(samples) or not folder.samples_path.read_bytes().endswith(b"\n"):
+        folder.write_samples(sample.to_row() for sample in kept)
     return kept
 
 
@@ -121,8 +121,8 @@ def _refuse_differences(folder: EvaluationFolder, saved: Mapping[str, Any], now:
     if names:
         differences = "; ".join(f"{name}: {_shown(saved.get(name))} there, {_shown(now[name])} now" for name in names)
         raise ValueError(
-            f"{folder.path} holds an evaluation with another configuration ({differences}). Give the same options to go "
-            "on with it, or choose another --output-dir."
+            f"{folder.path} holds an evaluation with another configuration ({differences}). Give the same options to "
+            "go on with it, or choose another --output-dir."
         )
 
 

@@ -78,8 +78,8 @@ def encode_prompts(agent: Agent, prompt: Prompt, problems: Sequence[PosedProblem
     longest = max(range(len(encoded)), key=lambda place: len(encoded[place]))
     if len(encoded[longest]) >= agent.max_model_len:
         raise ValueError(
-            f"The prompt of problem {problems[longest].index} has {len(encoded[longest])} tokens, but the model's context "
-            f"is {agent.max_model_len}: choose a shorter --prompt (fewer examples), or a longer context "
+            f"The prompt of problem {problems[longest].index} has {len(encoded[longest])} tokens, but the model's "
+            f"context is {agent.max_model_len}: choose a shorter --prompt (fewer examples), or a longer context "
             "(--engine-option max_model_len=...) if the model has one."
         )
     return encoded

@@ -93,9 +93,8 @@ def summary_lines(summary: Summary) -> list[str]:
     first = next(iter(summary.modes.values()))
     n = summary.num_samples
     header = ["grading", "accuracy" if n == 1 else f"avg@{n}", "95 % interval", "answered"]
-    # With one completion a problem, pass@1 and maj@1 are the accuracy.
-    ks = [k for k in first.pass_at if n > 1]
-    header += [f"pass@{k}" for k in ks] + [f"maj@{k}" for k in ks if k > 1]
+    ks = [k for k in first.pass_at if k > 1]  # pass@1 and maj@1 are the accuracy
+    header += [f"pass@{k}" for k in ks] + [f"maj@{k}" for k in ks]
     rows = [header] + [_table_row(mode, score, ks) for mode, score in summary.modes.items()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -111,7 +110,7 @@ def summary_lines(summary: Summary) -> list[str]:
 def _table_row(mode: str, score: ModeScore, ks: Sequence[int]) -> list[str]:
     low, high = score.interval
     row = [mode, _percent(score.accuracy), f"{100 * low:.1f} to {100 * high:.1f}", f"{100 * score.answered:.1f}"]
-    return row + [_percent(score.pass_at[k]) for k in ks] + [_percent(score.majority_at[k]) for k in ks if k > 1]
+    return row + [_percent(score.pass_at[k]) for k in ks] + [_percent(score.majority_at[k]) for k in ks]
 
 
 def _percent(estimate: Estimate) -> str:

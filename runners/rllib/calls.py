@@ -63,14 +63,14 @@ def call_env_runners(
     )
 
 
-def broadcast(group: EnvRunnerGroup, task: Callable[[Any], Any], *, timeout_s: float) -> None:
-    """Runs a task on every living env runner and waits for all of them.
+def broadcast(group: EnvRunnerGroup, task: Callable[[Any], T], *, timeout_s: float) -> list[T]:
+    """Runs a task on every living env runner, waits for all of them, and returns the results of those that answered.
 
     Raises:
         Exception: What the task raised, as it raised it.
     """
     workers = _workers(group)
-    _call_round(group, dict.fromkeys(workers, task), workers, timeout_s)
+    return list(_call_round(group, dict.fromkeys(workers, task), workers, timeout_s).values())
 
 
 def _workers(group: EnvRunnerGroup) -> list[int]:

@@ -33,6 +33,8 @@ class GRPOSettings(AlgorithmConfig):
         trust_remote_code: Whether the checkpoint's folder may run code. Default False.
         num_threads: Torch threads in each process; None leaves torch's choice.
         sync_timeout_s: Bound on handing the weights to the agents, in seconds. Default 120.
+        sync_check_bound: After each sync, engine and learner may differ by this much on a fixed prompt (mean nats a
+            token); None does not compare. Default 0.05, which leaves room for a bfloat16 engine.
 
     Sampling (`training(...)`):
         num_prompts: N, problems a step. Default 32.
@@ -76,6 +78,7 @@ class GRPOSettings(AlgorithmConfig):
         self.trust_remote_code = False
         self.num_threads: int | None = None
         self.sync_timeout_s = 120.0
+        self.sync_check_bound: float | None = 0.05
 
         self.num_prompts = 32
         self.group_size = 8
@@ -128,7 +131,16 @@ class GRPOSettings(AlgorithmConfig):
         """
         return self._set(
             settings,
-            ("policy_model", "engine", "engine_options", "dtype", "trust_remote_code", "num_threads", "sync_timeout_s"),
+            (
+                "policy_model",
+                "engine",
+                "engine_options",
+                "dtype",
+                "trust_remote_code",
+                "num_threads",
+                "sync_timeout_s",
+                "sync_check_bound",
+            ),
         )
 
     def training(self, **settings: Any) -> GRPOSettings:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import torch
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.env import INPUT_ENV_SPACES
@@ -15,9 +14,9 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 import agents
 from runners.rllib.rl_module import PLACEHOLDER_SPACE
-from runners.rllib.rollout import EnvName, GroupReset, Rollout, SampleRequest, SampleResult
+from runners.rllib.rollout import EnvName, GroupReset, Rollout, SampledTokens, SampleRequest, SampleResult
 
-__all__ = ["TextEnvRunner"]
+_PROBE = "What is 12 + 7?"
 
 
 class TextEnvRunner(EnvRunner, Checkpointable):
@@ -72,6 +71,12 @@ class TextEnvRunner(EnvRunner, Checkpointable):
             for env, completion in zip(group, group_completions, strict=True)
         ]
         return SampleResult(rollouts=rollouts, num_dropped_prompts=len(request.resets) - len(kept))
+
+    def probe(self, sampling: agents.SamplingParams) -> SampledTokens:
+        """Returns one completion of a fixed prompt, for the learner to check the engine's weights by."""
+        assert self.agent is not None
+        prompt = self.agent.encode(_PROBE)
+        return SampledTokens(**SampledTokens.fields_of(prompt, self.agent.generate([prompt], sampling)[0][0]))
 
     def restart_failed_engine(self) -> None:
         """Starts the engine anew if a call to it failed; the weights come with the next `set_state`."""
@@ -153,11 +158,8 @@ def _step(
         group_id=reset.group_id,
         observation=observation,
         text=completion.text,
-        prompt_token_ids=tuple(prompt),
-        completion_token_ids=completion.token_ids,
-        rollout_logprobs=np.asarray(completion.logprobs, dtype=np.float32),
         reward=float(reward),
         correct=bool(info["correct"]) if "correct" in info else None,
         finish_reason=completion.finish_reason,
-        policy_version=completion.policy_version,
+        **SampledTokens.fields_of(prompt, completion),
     )

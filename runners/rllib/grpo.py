@@ -10,9 +10,10 @@ Group Relative Policy Optimization: Shao et al., DeepSeekMath, https://arxiv.org
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -29,9 +30,12 @@ from runners.objectives.advantages import ADVANTAGES, GroupAdvantages
 from runners.rllib.calls import broadcast, call_env_runners
 from runners.rllib.config import GRPOSettings
 from runners.rllib.problem_sampler import ProblemSampler, evaluation_resets, sampling_seed
-from runners.rllib.rollout import EnvName, GroupReset, Rollout, SampleRequest, SampleResult
+from runners.rllib.rollout import EnvName, GroupReset, Rollout, SampledTokens, SampleRequest, SampleResult
 from runners.rllib.summaries import evaluation_summary, group_summary, rollout_summary
 from runners.rllib.train_batch import build_train_batch, padded_columns
+
+T = TypeVar("T")
+_PROBE_TOKENS = 8
 
 
 class GRPOConfig(GRPOSettings):
@@ -54,6 +58,7 @@ class GRPO(Algorithm):
     def setup(self, config: GRPOSettings) -> None:
         """Pins what may differ between machines, then builds env runners and learners."""
         self.num_env_runner_restarts = 0
+        self.sync_difference = 0.0
         # Resolved once here: a wrong name fails before any worker starts, and a hub model is fetched once.
         resolve_model(self.config.policy_model)
         self._pin_env_configs()
@@ -84,6 +89,7 @@ class GRPO(Algorithm):
             num_env_runner_restarts=self.num_env_runner_restarts,
             epoch=self.problem_sampler.epoch,
             policy_version=self.policy_version,
+            sync_logprob_diff=self.sync_difference,
             sample_s=sampled - started,
             update_s=updated - sampled,
             sync_s=synced - updated,
@@ -123,9 +129,7 @@ class GRPO(Algorithm):
             learner.module[DEFAULT_MODULE_ID].model.save_pretrained(folder)
             AutoTokenizer.from_pretrained(source).save_pretrained(folder)
 
-        ids = None if self.learner_group.is_local else [0]
-        for result in self.learner_group.foreach_learner(save, remote_actor_ids=ids):
-            result.get()
+        self._ask_first_learner(save)
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Returns RLlib's state and the problem sampler's."""
@@ -226,10 +230,7 @@ class GRPO(Algorithm):
         return ADVANTAGES.lookup(self.config.advantage)(rewards, group_ids)
 
     def _reference_kl(self, rollouts: list[Rollout]) -> np.ndarray:
-        batch = _as_batch(padded_columns(rollouts))
-        ids = None if self.learner_group.is_local else [0]
-        results = self.learner_group.foreach_learner(partial(_reference_kl_of, batch=batch), remote_actor_ids=ids)
-        return next(iter(results)).get()
+        return self._ask_first_learner(partial(_reference_kl_of, batch=_as_batch(padded_columns(rollouts))))
 
     def _update(self, rollouts: list[Rollout], advantages: GroupAdvantages) -> None:
         rng = np.random.default_rng([self.config.seed or 0, self.iteration, 1])
@@ -250,6 +251,34 @@ class GRPO(Algorithm):
             partial(_set_state, state=ray.put(state) if remote else state),
             timeout_s=self.config.sync_timeout_s,
         )
+        if self.config.sync_check_bound is not None:
+            self._check_sync(self.config.sync_check_bound)
+
+    def _check_sync(self, bound: float) -> None:
+        """Compares each engine's log-probabilities of a fixed prompt's completion with the learner's.
+
+        Raises:
+            RuntimeError: If they differ by more than `bound` in the mean: the engine does not run these weights.
+        """
+        sampling = self.config.sampling_params(n=1, max_tokens=_PROBE_TOKENS, seed=0)
+        probes = broadcast(
+            self.env_runner_group, partial(_probe, sampling=sampling), timeout_s=self.config.sync_timeout_s
+        )
+        if not probes:
+            return  # every engine has just failed: the next call restores them and comes back here
+        mean, largest = self._ask_first_learner(partial(_rollout_difference, batch=_as_batch(padded_columns(probes))))
+        self.sync_difference = mean
+        if not mean <= bound:
+            raise RuntimeError(
+                f"After the weight sync to policy version {self.policy_version}, engine {self.config.engine!r} and "
+                f"learner differ by {mean:.3g} nats a token (largest {largest:.3g}) on a fixed prompt; allowed are "
+                f"{bound}. The engine does not run the learner's weights, or in another precision: check its dtype, or "
+                "raise agents(sync_check_bound=...)."
+            )
+
+    def _ask_first_learner(self, question: Callable[[Any], T]) -> T:
+        ids = None if self.learner_group.is_local else [0]
+        return next(iter(self.learner_group.foreach_learner(question, remote_actor_ids=ids))).get()
 
     def _log(self, key: str, **values: float) -> None:
         for name, value in values.items():
@@ -258,6 +287,10 @@ class GRPO(Algorithm):
 
 def _sample_request(env_runner: Any, *, request: SampleRequest) -> SampleResult:
     return env_runner.sample(request)
+
+
+def _probe(env_runner: Any, *, sampling: SamplingParams) -> SampledTokens:
+    return env_runner.probe(sampling)
 
 
 def _restart_failed_engine(env_runner: Any) -> None:
@@ -270,6 +303,10 @@ def _set_state(env_runner: Any, *, state: Any) -> None:
 
 def _reference_kl_of(learner: Any, *, batch: MultiAgentBatch) -> np.ndarray:
     return learner.reference_kl(batch)
+
+
+def _rollout_difference(learner: Any, *, batch: MultiAgentBatch) -> tuple[float, float]:
+    return learner.rollout_difference(batch)
 
 
 def _as_batch(columns: dict[str, np.ndarray]) -> MultiAgentBatch:

@@ -15,6 +15,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from transformers import PreTrainedModel
 
 from runners.objectives.batching import micro_batches
+from runners.objectives.importance import logprob_difference
 from runners.objectives.objective import ObjectiveInputs, policy_loss
 from runners.objectives.packing import shared_rows
 from runners.objectives.reductions import masked_sum
@@ -78,6 +79,13 @@ class GRPOLearner(TorchLearner):
         difference = columns["rollout_logprobs"] - self._scored(columns, self._reference)
         return masked_sum(difference, columns["loss_mask"], dim=1).cpu().numpy()
 
+    def rollout_difference(self, batch: MultiAgentBatch) -> tuple[float, float]:
+        """Returns mean and max |rollout - policy logprob| (nats) over the completions' tokens of a batch."""
+        columns = self._convert_batch_type(batch).policy_batches[DEFAULT_MODULE_ID]
+        logprobs, mask = self._scored(columns, self._policy.model), columns["loss_mask"]
+        total, largest = logprob_difference(logprobs, columns["rollout_logprobs"], mask)
+        return float(total / mask.sum()), float(largest)
+
     @property
     def _policy(self) -> TextPolicyModule:
         return self.module[DEFAULT_MODULE_ID]
@@ -90,9 +98,9 @@ class GRPOLearner(TorchLearner):
         batch = self._make_batch_if_necessary(training_data=training_data)
         columns: Batch = dict(batch.policy_batches[DEFAULT_MODULE_ID])
         num_epochs, num_minibatches = self.config.num_epochs, self.config.num_minibatches()
-        # With a single optimizer step the policy has not moved: it is its own old policy, and the pass is saved.
-        if num_epochs * num_minibatches > 1:
-            columns["old_logprobs"] = self._scored(columns, self._policy.model)
+        # At the first optimizer step the policy has not moved: it is its own old policy, and the pass is saved.
+        later = torch.ones_like(columns["lengths"], dtype=torch.bool) if num_epochs > 1 else columns["minibatch_0"] > 0
+        columns["old_logprobs"] = self._scored(columns, self._policy.model, later)
         if self._reference is not None:
             columns["ref_logprobs"] = self._scored(columns, self._reference)
         for epoch in range(num_epochs):
@@ -100,6 +108,8 @@ class GRPOLearner(TorchLearner):
             for minibatch in range(num_minibatches):
                 rows = columns[f"minibatch_{epoch}"] == minibatch
                 step = {name: column[rows] for name, column in columns.items()}
+                if epoch == minibatch == 0:
+                    del step["old_logprobs"]
                 yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(step)}, env_steps=int(rows.sum()))
 
     def _update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[dict, dict[str, torch.Tensor], dict]:
@@ -124,9 +134,12 @@ class GRPOLearner(TorchLearner):
         return _micro_batches(columns, self.config.micro_batch_tokens, self.config.share_prompts)
 
     @torch.no_grad()
-    def _scored(self, columns: Batch, model: PreTrainedModel) -> torch.Tensor:
-        """Returns the logprobs [B, T] of all rows under `model`."""
+    def _scored(self, columns: Batch, model: PreTrainedModel, chosen: torch.Tensor | None = None) -> torch.Tensor:
+        """Returns the logprobs [B, T] of the rows under `model`; 0 for those that `chosen` [B] bool leaves out."""
         logprobs = torch.zeros_like(columns["rollout_logprobs"])
+        if chosen is not None:
+            logprobs[chosen] = self._scored({name: column[chosen] for name, column in columns.items()}, model)
+            return logprobs
         for rows, micro in self._micro_batches(columns):
             scored = self._policy.score(model, micro, with_entropy=False)["logprobs"]
             logprobs[rows, : scored.shape[1]] = scored

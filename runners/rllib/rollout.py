@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from agents import FinishReason, SamplingParams
+from agents import Completion, FinishReason, SamplingParams
 
 EnvName = Literal["train", "eval"]
 
@@ -46,32 +46,51 @@ class SampleRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rollout:
-    """One sequence: a prompt, the policy's completion and the environment's reward.
+class SampledTokens:
+    """One sequence as the engine produced it.
+
+    Attributes:
+        prompt_token_ids: [P] ids.
+        completion_token_ids: [C] ids, the end token included.
+        rollout_logprobs: [C] float32, the engine's log-probabilities of the completion's ids.
+        policy_version: Version of the weights that sampled it.
+    """
+
+    prompt_token_ids: tuple[int, ...]
+    completion_token_ids: tuple[int, ...]
+    rollout_logprobs: np.ndarray
+    policy_version: int
+
+    @classmethod
+    def fields_of(cls, prompt: Sequence[int], completion: Completion) -> dict[str, Any]:
+        """Returns the fields above for an agent's completion of a prompt."""
+        return {
+            "prompt_token_ids": tuple(prompt),
+            "completion_token_ids": completion.token_ids,
+            "rollout_logprobs": np.asarray(completion.logprobs, dtype=np.float32),
+            "policy_version": completion.policy_version,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout(SampledTokens):
+    """One sequence with its place in a group and the environment's reward.
 
     Attributes:
         group_id: The group it belongs to.
         observation: The environment's text.
         text: The completion's text, as given to `step`.
-        prompt_token_ids: [P] ids.
-        completion_token_ids: [C] ids, the end token included.
-        rollout_logprobs: [C] float32, the engine's log-probabilities of the completion's ids.
         reward: What `step` returned; NaN if the environment could not compute it.
         correct: `info["correct"]` where the environment reports it, else None.
         finish_reason: How generation ended.
-        policy_version: Version of the weights that sampled it.
     """
 
     group_id: int
     observation: str
     text: str
-    prompt_token_ids: tuple[int, ...]
-    completion_token_ids: tuple[int, ...]
-    rollout_logprobs: np.ndarray
     reward: float
     correct: bool | None
     finish_reason: FinishReason
-    policy_version: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import numpy as np
 from runners.objectives.advantages import GroupAdvantages
 from runners.objectives.batching import loss_mask_from_lengths, plan_minibatches
 from runners.objectives.reductions import Aggregation, sequence_loss_weights
-from runners.rllib.rollout import Rollout
+from runners.rllib.rollout import Rollout, SampledTokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class BatchPlan:
     num_learners: int
 
 
-def padded_columns(rollouts: Sequence[Rollout]) -> dict[str, np.ndarray]:
+def padded_columns(rollouts: Sequence[SampledTokens]) -> dict[str, np.ndarray]:
     """Returns the sequences as right-padded arrays.
 
     Returns:

@@ -22,6 +22,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "num_dropped_prompts": (_ROLLOUTS, "Prompts over max_prompt_tokens, replaced by the next problems."),
     "epoch": (_ROLLOUTS, "Passes over the problems so far; 0 for an endless environment."),
     "policy_version": (_ROLLOUTS, "Updates that the agents' weights have seen."),
+    "sync_logprob_diff": (_ROLLOUTS, "Mean |engine - learner logprob| on a fixed prompt after the step's weight sync."),
     "num_env_runner_restarts": (_ROLLOUTS, "Env runners restarted since the start."),
     "loss": (_LEARNER, "The objective's value, mean over the step's optimizer steps."),
     "entropy": (_LEARNER, "Mean entropy (nats) of the policy at the completions' tokens."),

@@ -20,9 +20,7 @@ def ray_of_this_module() -> Iterator[None]:
 BUILTIN = {"dataset": "builtin:1-2"}
 
 
-def small_config(
-    env: str = "gsm8k_env:GSM8K-v0", env_config: dict[str, Any] = BUILTIN, **training: Any
-) -> GRPOConfig:
+def small_config(env: str = "gsm8k_env:GSM8K-v0", env_config: dict[str, Any] = BUILTIN, **training: Any) -> GRPOConfig:
     """Four groups of four short completions of the bundled model on built-in problems."""
     settings = {"num_prompts": 4, "group_size": 4, "max_tokens": 24, "lr": 1e-4} | training
     return (

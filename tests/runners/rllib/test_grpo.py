@@ -63,6 +63,17 @@ def test_c23_the_agent_has_the_learners_weights_after_a_step(build):
     assert agent.policy_version == algo.policy_version == 1
 
 
+def test_c23_an_engine_with_other_weights_stops_the_run(build):
+    algo = build(small_config())
+    agent = algo.env_runner_group.local_env_runner.agent
+    update = agent.update_weights
+    agent.update_weights = lambda tensors, policy_version: update(
+        [(name, tensor * 1.5) for name, tensor in tensors], policy_version
+    )
+    with pytest.raises(RuntimeError, match="engine 'transformers' and learner differ by"):
+        algo.train()
+
+
 @pytest.mark.parametrize("minibatch_size, num_epochs, steps", [(None, 1, 1), (8, 1, 2), (4, 2, 8)])
 def test_optimizer_steps(build, minibatch_size, num_epochs, steps):
     algo = build(small_config(minibatch_size=minibatch_size, num_epochs=num_epochs))
@@ -207,7 +218,8 @@ class TestAnotherEnvironment:
 
 
 def test_c15_groups_without_spread_are_counted_and_change_nothing(build):
-    algo = build(small_config().agents(engine="scripted"))  # its answer is always 0, never right
+    # Its answer is always 0, never right, and certain, which no learner agrees to.
+    algo = build(small_config().agents(engine="scripted", sync_check_bound=None))
     before = policy_weights(algo)
     row = metrics_row(algo.train(), 1)
     assert row["flat_group_share"] == 1.0

@@ -1,0 +1,141 @@
+"""The client of an engine's server, against a small server of our own on loopback."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from agents.base import EngineError
+from agents.http_client import API_KEY_VARIABLE, HttpClient, MissingEndpointError
+from agents.sglang_agent import SGLangAgent
+from agents.vllm_agent import VLLMAgent
+from tests.agents.engines import free_port
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers by the path: a status code, or something odd."""
+
+    # What the paths of the engines answer; a test fills it.
+    answers: dict[str, Any] = {}
+
+    def do_GET(self) -> None:
+        self.do_POST()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path == "/slow":
+            time.sleep(3)
+        if self.path == "/cut":
+            self.connection.close()
+            return
+        if self.path in self.answers:
+            self._send(200, json.dumps(self.answers[self.path]).encode())
+        elif self.path == "/echo":
+            seen = {"body": json.loads(body), "key": self.headers.get("Authorization")}
+            self._send(200, json.dumps(seen).encode())
+        elif self.path[1:].isdigit():
+            self._send(int(self.path[1:]), b"because")
+        elif self.path in ("/empty", "/slow"):
+            self._send(200, b"")
+        elif self.path == "/text":
+            self._send(200, b"<html>")
+        else:
+            self._send(404, b"no such path")
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(Handler, "answers", {})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_json_both_ways(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = HttpClient(url + "/", timeout_s=5.0)
+    assert client.post("/echo", {"ids": [1, 2]}) == {"body": {"ids": [1, 2]}, "key": None}
+    monkeypatch.setenv(API_KEY_VARIABLE, "secret")
+    assert client.post("/echo", {})["key"] == "Bearer secret"
+    assert client.get("/empty") is None
+
+
+def test_each_keeps_the_order(url: str) -> None:
+    client = HttpClient(url, timeout_s=5.0)
+    answers = client.each(lambda number: client.post("/echo", {"number": number})["body"]["number"], range(200))
+    assert answers == list(range(200))
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [
+        ("/500", EngineError, "answered 500: because"),
+        ("/400", ValueError, "answered 400: because"),
+        ("/404", MissingEndpointError, "answered 404"),
+        ("/401", ValueError, API_KEY_VARIABLE),
+        ("/text", EngineError, "other than JSON"),
+        ("/cut", EngineError, "cannot be reached"),
+        ("/slow", EngineError, "did not answer within 1 s"),
+    ],
+)
+def test_faults_name_url_and_cause(url: str, path: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"{url}{path}.*{message}"):
+        HttpClient(url, timeout_s=1.0).get(path)
+
+
+def test_a_proxy_of_the_environment_is_not_used(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert HttpClient(url, timeout_s=5.0).get("/empty") is None
+
+
+@pytest.mark.parametrize("agent_class", [VLLMAgent, SGLangAgent])
+def test_no_server(agent_class: type) -> None:
+    with pytest.raises(EngineError, match="cannot be reached: ConnectionRefusedError"):
+        agent_class("tiny", url=f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(ValueError, match="must begin with http"):
+        agent_class("tiny", url="127.0.0.1:8000")
+
+
+@pytest.mark.parametrize("agent_class", [VLLMAgent, SGLangAgent])
+def test_engine_options_belong_to_the_server(agent_class: type, url: str) -> None:
+    with pytest.raises(ValueError, match="Give tensor_parallel_size to .* itself"):
+        agent_class("tiny", url=url, tensor_parallel_size=2)
+
+
+def choice(logprob: float) -> dict[str, Any]:
+    choices = [{"index": 0, "token_ids": [5], "logprobs": {"token_logprobs": [logprob]}, "finish_reason": "length"}]
+    return {"/v1/models": {"data": [{"id": "m", "max_model_len": 64}]}, "/v1/completions": {"choices": choices}}
+
+
+def test_vllm_with_raw_logprobs_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Handler, "answers", choice(-1.3))
+    with pytest.raises(ValueError, match="--logprobs-mode processed_logprobs"):
+        VLLMAgent("tiny", url=url)
+
+
+def test_vllm_without_development_mode_says_so(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Handler, "answers", choice(0.0))
+    agent = VLLMAgent("tiny", url=url)
+    assert agent.max_model_len == 64
+    import torch
+
+    weights = {name: torch.zeros(shape) for name, shape in agent._shapes.items()}
+    with pytest.raises(ValueError, match="VLLM_SERVER_DEV_MODE=1"):
+        agent.update_weights(weights.items(), 1)
+    assert agent.policy_version == 0

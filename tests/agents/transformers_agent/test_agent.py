@@ -1,0 +1,67 @@
+"""Batching: whatever stands beside a prompt in its batch, and however the work is split, the completion is the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from agents.base import SamplingParams
+from agents.transformers_agent import TransformersAgent
+from agents.transformers_agent.loading import choose_dtype, parameter_shapes
+
+GREEDY = SamplingParams(temperature=0.0, max_tokens=24)
+
+
+@pytest.fixture
+def mixed(prompts: list[list[int]]) -> list[list[int]]:
+    """Prompts of very different lengths."""
+    return [prompts[0], prompts[1][-4:], prompts[2] * 2, prompts[3][:9]]
+
+
+def test_padding_changes_nothing(reference: TransformersAgent, mixed: list[list[int]]) -> None:
+    together = reference.generate(mixed, GREEDY)
+    for prompt, [completion] in zip(mixed, together, strict=True):
+        [[alone]] = reference.generate([prompt], GREEDY)
+        assert alone.token_ids == completion.token_ids
+        assert alone.logprobs == pytest.approx(completion.logprobs, abs=1e-5)
+
+
+@pytest.mark.parametrize("max_batch_tokens", [1, 400, 3000])
+def test_small_batches_give_the_same(mixed: list[list[int]], max_batch_tokens: int) -> None:
+    small = TransformersAgent("tiny", device="cpu", dtype="float32", max_batch_tokens=max_batch_tokens)
+    large = TransformersAgent("tiny", device="cpu", dtype="float32")
+    for mine, [expected, *_] in zip(
+        small.generate(mixed, replace(GREEDY, n=3)), large.generate(mixed, replace(GREEDY, n=3)), strict=True
+    ):
+        assert [completion.token_ids for completion in mine] == [expected.token_ids] * 3
+
+
+def test_batches_hold_every_row_once_within_the_limit(prompts: list[list[int]]) -> None:
+    agent = TransformersAgent("tiny", device="cpu", dtype="float32", max_batch_tokens=2000)
+    params = SamplingParams(n=4, max_tokens=50)
+    drawn = dict.fromkeys(range(20), 0)
+    for rows, batch in agent._batches(prompts[:20], params):
+        longest = max(len(prompts[row]) for row in rows)
+        assert len(rows) * batch.n * (longest + batch.max_tokens) <= 2000
+        for row in rows:
+            drawn[row] += batch.n
+    assert set(drawn.values()) == {4}
+
+
+def test_a_seed_covers_the_whole_call(reference: TransformersAgent, prompts: list[list[int]]) -> None:
+    params = SamplingParams(n=2, max_tokens=16, seed=5)
+    assert reference.generate(prompts[:4], params) == reference.generate(prompts[:4], params)
+
+
+def test_shapes_need_no_weights(reference: TransformersAgent) -> None:
+    shapes = parameter_shapes(reference.tokenizer.name_or_path)
+    assert shapes == {name: tuple(parameter.shape) for name, parameter in reference.model.named_parameters()}
+    assert "lm_head.weight" not in shapes
+
+
+def test_dtypes() -> None:
+    assert choose_dtype("auto", torch.device("cpu")) == torch.float32
+    with pytest.raises(ValueError, match="dtype 'fp8' is unknown; allowed are 'auto', 'float32'"):
+        choose_dtype("fp8", torch.device("cpu"))

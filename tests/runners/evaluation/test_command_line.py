@@ -1,0 +1,256 @@
+"""The command line end to end: generation, kill and resume, scoring, refusals."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import agents
+from runners.evaluation.command_line import main
+from tests.runners.evaluation.seeded_agent import SeededAgent
+
+ROOT = Path(__file__).resolve().parents[3]
+SAMPLED = ["--n", "4", "--temperature", "1", "--k", "1", "2", "4", "--num-problems", "10", "--batch-size", "3"]
+
+
+@pytest.fixture(autouse=True)
+def seeded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("agents.registry._registered", {})
+    agents.register("seeded", "tests.runners.evaluation.seeded_agent:SeededAgent")
+    SeededAgent.made.clear()
+    yield
+    SeededAgent.made.clear()
+
+
+@pytest.fixture
+def kill_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Lets the next agent be interrupted after some calls; 0 means never."""
+
+    def arm(calls: int) -> None:
+        make = agents.make
+        options = {"max_calls": calls} if calls else {}
+        monkeypatch.setattr("agents.make", lambda name, **given: make(name, **{**options, **given}))
+
+    return arm
+
+
+def evaluate(folder: Path, *options: str, engine: str = "seeded") -> int:
+    return main(["--engine", engine, "--output-dir", str(folder), *options])
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """The samples without the time they took."""
+    parsed = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "batch_seconds"} for row in parsed]
+
+
+def results(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(tmp_path, *SAMPLED, "--prompt", "chat-boxed") == 0
+    out = capsys.readouterr().out
+    assert "10 test problems of builtin:1-2 x 4, prompt chat-boxed, temperature 1, engine seeded" in out
+    assert "problem 10/10" in out
+    assert "maj@4" in out
+    saved, samples = results(tmp_path), rows(tmp_path)
+    assert len(samples) == 40
+    assert set(samples[0]) == {
+        "index", "sample", "question", "ground_truth", "completion", "num_tokens", "finish_reason", "reward", "batch",
+        "truncated", "grades",
+    }  # fmt: skip
+    assert set(samples[0]["grades"]) == {"boxed", "strict", "flexible"}
+    # The environment's reward and the flexible grade are one rule.
+    assert [row["reward"] for row in samples] == [float(row["grades"]["flexible"]["correct"]) for row in samples]
+    scores = saved["results"]["scores"]["flexible"]
+    assert scores["accuracy"] == pytest.approx(sum(row["reward"] for row in samples) / 40)
+    assert set(scores["pass_at_k"]) == {"1", "2", "4"}
+    assert saved["evaluation"]["prompt_template"].startswith("{question} ")
+    assert saved["evaluation"]["model_fingerprint"]
+    assert saved["sessions"][0]["command"].startswith("python runners/evaluate.py --engine seeded")
+    assert {"versions", "commit", "torch_threads", "time"} <= set(saved["sessions"][0])
+
+
+def test_seeds_of_batches_differ(tmp_path: Path) -> None:
+    evaluate(tmp_path, *SAMPLED)
+    seeds = [params.seed for params in SeededAgent.made[0].calls]
+    assert len(set(seeds)) == 4
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3])
+@pytest.mark.parametrize("damage", ["none", "half a line", "half a batch"])
+def test_a_killed_run_resumes_to_the_same_completions(
+    tmp_path: Path, kill_after: Callable[[int], None], calls: int, damage: str
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert evaluate(whole, *SAMPLED) == 0
+    kill_after(calls)
+    assert evaluate(killed, *SAMPLED) == 130
+    path = killed / "samples.jsonl"
+    if damage == "half a line":
+        path.write_text(path.read_text() + '{"index": 3, "sam')
+    if damage == "half a batch":
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    kill_after(0)
+    agents_before = len(SeededAgent.made)
+    # The option that killed it is no part of the configuration: it came from outside.
+    assert evaluate(killed, *SAMPLED) == 0
+    assert rows(killed) == rows(whole)
+    redone = calls - (damage == "half a batch")
+    assert len(SeededAgent.made[agents_before].calls) == 4 - redone
+    assert len(results(killed)["sessions"]) == 2
+    assert results(killed)["results"]["scores"] == results(whole)["results"]["scores"]
+
+
+def test_a_finished_run_makes_no_agent(tmp_path: Path) -> None:
+    evaluate(tmp_path, *SAMPLED)
+    before = rows(tmp_path)
+    SeededAgent.made.clear()
+    assert evaluate(tmp_path, *SAMPLED) == 0
+    assert not SeededAgent.made
+    assert rows(tmp_path) == before
+
+
+def test_sampled_completions_of_the_bundled_model_survive_a_kill(tmp_path: Path) -> None:
+    options = ["--n", "2", "--temperature", "1", "--num-problems", "6", "--batch-size", "2", "--max-tokens", "12"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert evaluate(whole, *options, "--num-threads", "1", engine="transformers") == 0
+    assert evaluate(killed, *options, "--num-threads", "1", engine="transformers") == 0
+    path = killed / "samples.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:5]))
+    assert evaluate(killed, *options, "--num-threads", "1", engine="transformers") == 0
+    assert rows(killed) == rows(whole)
+    assert len({row["completion"] for row in rows(whole)}) > 3
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        (["--seed", "1"], "seed: 0 there, 1 now"),
+        (["--temperature", "0.5"], "temperature: 1.0 there, 0.5 now"),
+        (["--split", "train"], "split: 'test' there, 'train' now"),
+        (["--dataset", "builtin:3"], "data_fingerprint: "),
+        (["--prompt", "chat-none"], "prompt: 'chat-hash' there, 'chat-none' now"),
+        (["--engine-option", "max_model_len=512"], "engine_options: "),
+        (["--batch-size", "5"], "batch_size: 3 there, 5 now"),
+    ],
+)
+def test_another_configuration_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], difference: str
+) -> None:
+    evaluate(tmp_path, *SAMPLED)
+    before = rows(tmp_path)
+    assert evaluate(tmp_path, *SAMPLED, *options) == 1
+    assert difference in capsys.readouterr().err
+    assert rows(tmp_path) == before
+
+
+def test_another_model_under_the_same_name_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(tmp_path, *SAMPLED)
+    monkeypatch.setattr("runners.evaluation.command_line.model_fingerprint", lambda name: "0" * 64)
+    assert evaluate(tmp_path, *SAMPLED) == 1
+    assert "model_fingerprint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("prompt", ["chat-hash", "fewshot-2", "fewshot-cot-2"])
+def test_scoring_alone_equals_scoring_directly(tmp_path: Path, prompt: str) -> None:
+    direct, parted = tmp_path / "direct", tmp_path / "parted"
+    assert evaluate(direct, *SAMPLED, "--prompt", prompt) == 0
+    assert evaluate(parted, *SAMPLED, "--prompt", prompt, "--generate-only") == 0
+    assert not (parted / "results.json").exists()
+    assert "grades" not in rows(parted)[0]
+    SeededAgent.made.clear()
+    assert main(["--score", str(parted / "samples.jsonl"), "--k", "1", "2", "4"]) == 0
+    assert not SeededAgent.made
+    assert rows(parted) == rows(direct)
+    one, two = results(parted), results(direct)
+    for timed in ("generation_seconds", "tokens_per_second"):
+        one["results"].pop(timed), two["results"].pop(timed)
+    assert one["results"] == two["results"]
+    assert one["evaluation"] == two["evaluation"]
+
+
+def test_scoring_elsewhere_leaves_the_source_alone(tmp_path: Path) -> None:
+    evaluate(tmp_path / "a", *SAMPLED, "--generate-only")
+    source = tmp_path / "a" / "samples.jsonl"
+    before = source.read_bytes()
+    assert main(["--score", str(source), "--output-dir", str(tmp_path / "b"), "--prompt", "chat-boxed"]) == 0
+    assert source.read_bytes() == before
+    assert set(rows(tmp_path / "b")[0]["grades"]) == {"boxed", "strict", "flexible"}
+
+
+def test_few_shot_rewards_end_at_the_next_question(tmp_path: Path) -> None:
+    evaluate(tmp_path, *SAMPLED, "--prompt", "fewshot-2")
+    samples = rows(tmp_path)
+    assert any("Question: 4" in row["completion"] for row in samples)
+    assert [row["reward"] for row in samples] == [float(row["grades"]["flexible"]["correct"]) for row in samples]
+    # After "no idea" come only "Question: 4 Q: 5", which no longer count.
+    assert all(row["grades"]["flexible"]["extracted"] is None for row in samples if "no idea" in row["completion"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--n", "2"], "greedy completions are all alike"),
+        (["--k", "0"], "at least 1"),
+        (["--num-problems", "0"], "at least 1"),
+        (["--batch-size", "0"], "at least 1"),
+        (["--split", "tset"], "Did you mean 'test'"),
+        (["--dataset", "buildin"], "Did you mean 'builtin'"),
+        (["--top-p", "2"], "must be in (0, 1]"),
+        (["--engine-option", "max_calls"], "expected NAME=VALUE"),
+        (["--engine-option", "colour=red"], "unexpected keyword argument 'colour'"),
+        (["--prompt", "fewshot-5", "--engine-option", "max_model_len=100"], "the model's context is 100"),
+        (["--generate-only", "--score", "samples.jsonl"], "exclude each other"),
+        (["--score", "nowhere/samples.jsonl"], "There is no file"),
+    ],
+)
+def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str) -> None:
+    assert evaluate(tmp_path / "run", "--num-problems", "4", *options) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert not (tmp_path / "run" / "samples.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 2: not JSON"),
+        ("[]", "line 2: expected an object"),
+        ('{"index": "0"}', "line 2: missing or of another type: index (int)"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, message: str) -> None:
+    evaluate(tmp_path, *SAMPLED)
+    path = tmp_path / "samples.jsonl"
+    first, _, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([first, line, *rest]) + "\n")
+    assert main(["--score", str(path)]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_script_runs_from_anywhere_and_scores_without_torch(tmp_path: Path) -> None:
+    evaluate(tmp_path, *SAMPLED)
+    script = (
+        "import runpy, sys; sys.argv = ['evaluate.py', *sys.argv[1:]]\n"
+        f"try: runpy.run_path({str(ROOT / 'runners' / 'evaluate.py')!r}, run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print({'torch', 'ray', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--score", str(tmp_path / "samples.jsonl")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "flexible" in done.stdout
+    assert done.stdout.splitlines()[-1] == "set()"
