@@ -54,7 +54,7 @@ class EngineProcess:
         start_timeout_s: float,
     ) -> None:
         self.timeout_s = timeout_s
-        self._log: IO[bytes] = tempfile.TemporaryFile()
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - read for as long as the engine may fail
         ours, theirs = socket.socketpair()
         # A hung child reads nothing and can stop in the middle of an answer: neither may block this side for ever.
         bound = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6))

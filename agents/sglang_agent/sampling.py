@@ -36,7 +36,7 @@ def requests(
     if params.temperature > 0 and (params.top_k or params.top_p < 1):
         raise ValueError(
             f"SGLang reports log-probabilities before top-k and top-p, so top_k={params.top_k} and "
-            f"top_p={params.top_p} are not allowed here. Use top_k=0 and top_p=1.0, or another engine (vllm, transformers)."
+            f"top_p={params.top_p} are not allowed here. Use top_k=0 and top_p=1.0, or the engine vllm or transformers."
         )
     if params.seed is not None and not seeds_requests and _SEED_WARNING not in _warned:
         _warned.add(_SEED_WARNING)

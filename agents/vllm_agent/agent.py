@@ -21,8 +21,8 @@ class VLLMAgent(EngineAgent):
         url: Of a running `vllm serve MODEL --logprobs-mode processed_logprobs`, such as "http://127.0.0.1:8000"; None
             starts an engine. For `update_weights` the server also needs the environment variable
             VLLM_SERVER_DEV_MODE=1, `--worker-extension-cls agents.vllm_agent.worker.WeightsExtension`, and sight of the
-            folder the weights are written to (TMPDIR chooses it). Without a GPU, seeds need `--no-enable-chunked-prefill
-            --max-num-batched-tokens 8192`.
+            folder the weights are written to (TMPDIR chooses it). Without a GPU, seeds need
+            `--no-enable-chunked-prefill --max-num-batched-tokens 8192`.
         dtype: "auto" (float32 without a GPU, else vLLM's choice), "float32", "bfloat16" or "float16".
         max_model_len: Most tokens of prompt and completion; None takes the checkpoint's or the server's.
         timeout_s: Seconds without any progress after which the engine counts as hung; of a server, seconds for the

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
+import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ray.exceptions import RayActorError, RayTaskError
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
 from agents import EngineError
@@ -82,32 +83,53 @@ def _call_round(
     group: EnvRunnerGroup, tasks: dict[int, Callable[[Any], T]], workers: list[int], timeout_s: float
 ) -> dict[int, T]:
     """Gives each task to one env runner; returns the results of those that answered, by task number."""
-    functions = [functools.partial(_numbered, number=number, task=task) for number, task in tasks.items()]
+    functions = [functools.partial(_answer, number=number, task=task) for number, task in tasks.items()]
     if workers == [0]:
-        return dict(answer for function in functions if (answer := function(group.local_env_runner)) is not None)
-    # The public foreach_env_runner logs a task's own errors and goes on without its result.
-    answers = group._worker_manager.foreach_actor(
-        functions, remote_actor_ids=workers[: len(functions)], timeout_seconds=timeout_s
-    )
-    results: dict[int, T] = {}
+        answers = [function(group.local_env_runner) for function in functions]
+    else:
+        answers = _remote_answers(group, functions, workers, timeout_s)
     for answer in answers:
-        value = answer.get()
-        if answer.ok and value is not None:
-            results[value[0]] = value[1]
-        elif isinstance(value, RayTaskError):
-            raise value.as_instanceof_cause()
-        elif isinstance(value, RayActorError):
-            logger.warning("Env runner %d died: %s", answer.actor_id, str(value).strip().splitlines()[0])
-        elif isinstance(value, Exception):
-            raise value
-    return results
+        if isinstance(answer.error, EngineError):
+            logger.warning("The engine of env runner %d failed: %s", answer.env_runner, answer.error)
+        elif answer.error is not None:
+            raise answer.error
+    return {answer.number: answer.value for answer in answers if answer.error is None}
 
 
-def _numbered(env_runner: Any, *, number: int, task: Callable[[Any], T]) -> tuple[int, T] | None:
-    """Runs the task where the env runner lives; None stands for a failed engine, which `restore` brings back."""
+def _remote_answers(
+    group: EnvRunnerGroup, functions: Sequence[Callable[[Any], _Answer]], workers: list[int], timeout_s: float
+) -> list[_Answer]:
+    """Returns the answers of the env runners that live to give one."""
+    # The public foreach_env_runner does not say whose answer is missing, or why.
+    results = group._worker_manager.foreach_actor(
+        list(functions), remote_actor_ids=workers[: len(functions)], timeout_seconds=timeout_s
+    )
+    for result in results:
+        if not result.ok:
+            logger.warning("Env runner %d died: %s", result.actor_id, str(result.get()).strip().splitlines()[0])
+    return [result.get() for result in results if result.ok]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What a task returned or raised, and where."""
+
+    number: int
+    env_runner: int
+    value: Any = None
+    error: Exception | None = None
+
+
+def _answer(env_runner: Any, *, number: int, task: Callable[[Any], Any]) -> _Answer:
+    """Runs the task where the env runner lives.
+
+    Whatever it raises comes back as a value: RLlib ends the process of an env runner whose call raises, and a wrong
+    setting would become an endless row of restarts.
+    """
+    answer = functools.partial(_Answer, number=number, env_runner=env_runner.worker_index or 0)
     try:
-        return number, task(env_runner)
-    except EngineError as error:
-        logger.warning("The engine of env runner %d failed: %s", env_runner.worker_index or 0, error)
-        env_runner.engine_failed = True
-        return None
+        return answer(value=task(env_runner))
+    except Exception as error:
+        env_runner.engine_failed = isinstance(error, EngineError)
+        error.add_note(f"Raised in env runner {env_runner.worker_index or 0}:\n{traceback.format_exc()}")
+        return answer(error=error)

@@ -111,7 +111,9 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         weights = state[COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
         self._weights_seq_no = state.get(WEIGHTS_SEQ_NO, 0)
         self.agent.update_weights(
-            ((name, torch.as_tensor(array)) for name, array in weights.items()), policy_version=self._weights_seq_no
+            # A copy: what comes out of Ray's object store is read-only.
+            ((name, torch.tensor(array)) for name, array in weights.items()),
+            policy_version=self._weights_seq_no,
         )
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[()], dict[str, Any]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+import agents
 from agents.base import EngineError, SamplingParams
 from agents.engine_agent import EngineAgent
 from agents.transformers_agent import TransformersAgent
@@ -67,4 +68,4 @@ def test_hung(
 
 def test_options_the_engine_does_not_know(agent: EngineAgent) -> None:
     with pytest.raises(ValueError, match="attention_bckend"):
-        type(agent)("tiny", attention_bckend="flashinfer")  # type: ignore[call-arg]
+        agents.make(type(agent).__name__.removesuffix("Agent").lower(), attention_bckend="flashinfer")

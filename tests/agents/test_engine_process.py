@@ -72,7 +72,7 @@ def test_a_kill_is_noticed_at_once_and_takes_the_children_along(process: EngineP
 
 def test_silence_is_a_hang(process: EngineProcess) -> None:
     began = time.monotonic()
-    with pytest.raises(EngineError, match="no progress for 1.5 s during 'sleep'; it was still running"):
+    with pytest.raises(EngineError, match=r"no progress for 1\.5 s during 'sleep'; it was still running"):
         process.call("sleep", 60.0)
     assert time.monotonic() - began < 6
     assert group_ends(process.pid)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -22,7 +22,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers by the path: a status code, or something odd."""
 
     # What the paths of the engines answer; a test fills it.
-    answers: dict[str, Any] = {}
+    answers: ClassVar[dict[str, Any]] = {}
 
     def do_GET(self) -> None:
         self.do_POST()
@@ -61,6 +61,8 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(Handler, "answers", {})
+    # As many connections may wait as the client opens at once; the class allows five.
+    monkeypatch.setattr(ThreadingHTTPServer, "request_queue_size", 128)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -114,7 +116,7 @@ def test_no_server(agent_class: type) -> None:
 
 @pytest.mark.parametrize("agent_class", [VLLMAgent, SGLangAgent])
 def test_engine_options_belong_to_the_server(agent_class: type, url: str) -> None:
-    with pytest.raises(ValueError, match="Give tensor_parallel_size to .* itself"):
+    with pytest.raises(ValueError, match=r"Give tensor_parallel_size to .* itself"):
         agent_class("tiny", url=url, tensor_parallel_size=2)
 
 

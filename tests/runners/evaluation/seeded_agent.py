@@ -1,10 +1,10 @@
-"""An agent whose completions follow from the call's seed and the prompt, as a sampling engine's do; it can be killed."""
+"""An agent whose completions follow from the seed and the prompt, as a sampling engine's do; it can be killed."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import ClassVar
 
 from agents import Completion, SamplingParams
 from agents.scripted_agent import ScriptedAgent
@@ -13,19 +13,20 @@ FORMS = ("#### {}", "The answer is {}.", "{} and so on", r"so \boxed{{{}}}", "no
 
 
 class SeededAgent(ScriptedAgent):
-    """Draws a small number and a form of words for each completion.
+    """Draws a small number and a form of words for each completion; after a few-shot text it goes on to ask.
 
     Args:
         model: Whose tokenizer to use.
-        max_calls: `generate` raises KeyboardInterrupt at the call after this many, as a Ctrl-C there would.
         max_model_len: Most tokens of prompt and completion.
     """
 
-    made: list[SeededAgent] = []  # noqa: RUF012  (a test looks at the agents that a command line made)
+    # The tests reach the agents that a command line makes through the class.
+    made: ClassVar[list[SeededAgent]] = []
+    # `generate` raises KeyboardInterrupt at the call after this many, as a Ctrl-C there would.
+    max_calls: ClassVar[int | None] = None
 
-    def __init__(self, model: str = "tiny", *, max_calls: int | None = None, max_model_len: int = 1024) -> None:
+    def __init__(self, model: str = "tiny", *, max_model_len: int = 1024) -> None:
         super().__init__(model, max_model_len=max_model_len)
-        self.max_calls = max_calls
         self.calls: list[SamplingParams] = []
         self.made.append(self)
 
@@ -37,6 +38,8 @@ class SeededAgent(ScriptedAgent):
         rng = random.Random(params.seed)
         groups = []
         for prompt in prompt_token_ids:
-            self.script = lambda text, sample: rng.choice(FORMS).format(rng.randint(1, 12)) + " Question: 4 Q: 5"
-            groups += super().generate([prompt], replace(params, seed=None))
+            tail = " Question: 4 Q: 5" if self.decode(prompt).endswith(("Answer:", "A:")) else ""
+            texts = [rng.choice(FORMS).format(rng.randint(1, 12)) + tail for _ in range(params.n)]
+            self.script = lambda prompt_text, sample, texts=tuple(texts): texts[sample]  # type: ignore[misc]
+            groups += super().generate([prompt], params)
         return groups

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,6 @@ def seeded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     SeededAgent.made.clear()
     yield
     SeededAgent.made.clear()
-
-
-@pytest.fixture
-def kill_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Lets the next agent be interrupted after some calls; 0 means never."""
-
-    def arm(calls: int) -> None:
-        make = agents.make
-        options = {"max_calls": calls} if calls else {}
-        monkeypatch.setattr("agents.make", lambda name, **given: make(name, **{**options, **given}))
-
-    return arm
 
 
 def evaluate(folder: Path, *options: str, engine: str = "seeded") -> int:
@@ -85,24 +73,22 @@ def test_seeds_of_batches_differ(tmp_path: Path) -> None:
 @pytest.mark.parametrize("calls", [1, 2, 3])
 @pytest.mark.parametrize("damage", ["none", "half a line", "half a batch"])
 def test_a_killed_run_resumes_to_the_same_completions(
-    tmp_path: Path, kill_after: Callable[[int], None], calls: int, damage: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int, damage: str
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert evaluate(whole, *SAMPLED) == 0
-    kill_after(calls)
+    monkeypatch.setattr(SeededAgent, "max_calls", calls)
     assert evaluate(killed, *SAMPLED) == 130
     path = killed / "samples.jsonl"
     if damage == "half a line":
         path.write_text(path.read_text() + '{"index": 3, "sam')
     if damage == "half a batch":
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    kill_after(0)
-    agents_before = len(SeededAgent.made)
-    # The option that killed it is no part of the configuration: it came from outside.
+    monkeypatch.setattr(SeededAgent, "max_calls", None)
     assert evaluate(killed, *SAMPLED) == 0
     assert rows(killed) == rows(whole)
     redone = calls - (damage == "half a batch")
-    assert len(SeededAgent.made[agents_before].calls) == 4 - redone
+    assert len(SeededAgent.made[-1].calls) == 4 - redone
     assert len(results(killed)["sessions"]) == 2
     assert results(killed)["results"]["scores"] == results(whole)["results"]["scores"]
 
@@ -205,7 +191,7 @@ def test_few_shot_rewards_end_at_the_next_question(tmp_path: Path) -> None:
         (["--split", "tset"], "Did you mean 'test'"),
         (["--dataset", "buildin"], "Did you mean 'builtin'"),
         (["--top-p", "2"], "must be in (0, 1]"),
-        (["--engine-option", "max_calls"], "expected NAME=VALUE"),
+        (["--engine-option", "max_model_len"], "expected NAME=VALUE"),
         (["--engine-option", "colour=red"], "unexpected keyword argument 'colour'"),
         (["--prompt", "fewshot-5", "--engine-option", "max_model_len=100"], "the model's context is 100"),
         (["--generate-only", "--score", "samples.jsonl"], "exclude each other"),

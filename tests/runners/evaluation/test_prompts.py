@@ -1,5 +1,6 @@
 import ast
 import re
+from pathlib import Path
 
 import pytest
 
@@ -88,7 +89,7 @@ def test_unknown_prompts(name: str, message: str) -> None:
         prompt_style(name)
 
 
-def test_too_few_training_problems(tmp_path) -> None:
+def test_too_few_training_problems(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text('{"question": "1?", "answer": "#### 1"}\n')
     with pytest.raises(ValueError, match="1 training problems, but the prompt takes 6"):
         make_prompt(prompt_style("fewshot-5"), dataset=str(tmp_path), seed=0)

@@ -1,5 +1,6 @@
 import functools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -151,9 +152,11 @@ def test_c24_a_killed_env_runner_is_restarted_and_the_step_repeated(build):
 
     answers = call_env_runners(algo.env_runner_group, calls, timeout_s=60, restore=algo._restore_env_runners)
     assert answers == [1, 1]  # both came from env runners with the current weights
-    row = metrics_row(algo.train(), 2)
-    assert row["num_env_runner_restarts"] == 1
+    deadline = time.monotonic() + 120  # Ray takes its time to start the process anew; steps go on meanwhile
+    while (row := metrics_row(algo.train(), 2))["num_env_runner_restarts"] == 0:
+        assert time.monotonic() < deadline
     assert row["logprob_diff_mean"] < 1e-5
+    assert algo.env_runner_group.num_healthy_remote_env_runners() == 2
 
 
 def _die_once(env_runner, marker):
