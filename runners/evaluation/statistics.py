@@ -39,7 +39,7 @@ def mean_over_problems(per_problem: Sequence[float] | np.ndarray) -> Estimate:
     values = np.asarray(per_problem, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
         raise ValueError(f"Expected one number for each of at least one problem, got the shape {values.shape}.")
-    return Estimate(value=float(values.mean()), standard_error=float(values.std(ddof=1) / math.sqrt(values.size)))
+    return Estimate(value=float(values.mean()), standard_error=float(values.std() / math.sqrt(values.size)))
 
 
 def wilson_interval(share: float, trials: float, confidence: float = 0.95) -> tuple[float, float]:
