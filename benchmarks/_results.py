@@ -1,20 +1,14 @@
 """Where benchmark figures go: ``results/<name>.json``, each with the command, commit and versions that made it."""
 
-import importlib.metadata
 import json
 import os
-import platform
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from runners.support.provenance import provenance
 
-_PACKAGES = (
-    "gymnasium", "numpy", "datasets", "torch", "transformers", "safetensors", "ray", "trl", "vllm", "sglang",
-)  # fmt: skip
+RESULTS = Path(__file__).parent / "results"
 
 
 def write_results(name: str, figures: dict[str, Any]) -> Path:
@@ -34,63 +28,5 @@ def write_results(name: str, figures: dict[str, Any]) -> Path:
 
 def environment() -> dict[str, Any]:
     """Returns what figures need beside them: command, git commit, versions, processor and threads."""
-    return {
-        "command": _command(),
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "versions": _versions(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu_model(),
-        "cpu_count": os.cpu_count(),
-        "threads": _threads(),
-    }
-
-
-def _command() -> str:
-    root = RESULTS.parent.parent
-    script = os.path.relpath(Path(sys.argv[0]).resolve(), root)
-    return shlex.join(["python", script, *sys.argv[1:]])
-
-
-def _commit() -> str:
-    """Returns the commit's hash, with "-dirty" behind it where tracked files other than results differ from it."""
-    try:
-        commit = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--", ".", ":(exclude)benchmarks/results")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown (not a git checkout)"
-    return commit + ("-dirty" if changed else "")
-
-
-def _git(*arguments: str) -> str:
-    root = RESULTS.parent.parent
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
-
-
-def _threads() -> dict[str, int | str | None]:
-    """Returns the threads that numerical libraries were allowed: the variable's value, torch's count if loaded."""
-    torch = sys.modules.get("torch")
-    return {
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
-        "torch": torch.get_num_threads() if torch is not None else None,
-    }
+    script = os.path.relpath(Path(sys.argv[0]).resolve(), RESULTS.parent.parent)
+    return provenance(script, sys.argv[1:])

@@ -14,12 +14,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
+# `python runners/grpo.py` puts runners/ on the path, where evaluate.py would hide the package `evaluate`. The root
+# takes its place; an installed package needs neither.
+_RUNNERS = Path(__file__).resolve().parent
+sys.path[:] = [str(_RUNNERS.parent), *(entry for entry in sys.path if entry != str(_RUNNERS))]
 
-# `python runners/grpo.py` puts runners/ on the path, not the repository's root; an installed package needs neither.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from runners.presets.loading import load_preset, preset_names
+from runners.presets.loading import load_preset, preset_names  # noqa: E402
+from runners.support.assignments import assignments  # noqa: E402
 
 RUN_DEFAULTS = {"steps": 100, "eval_interval": 10, "eval_problems": 256, "checkpoint_interval": 10}
 RESOURCES = ("num_env_runners", "num_learners", "num_gpus_per_learner", "num_gpus_per_env_runner")
@@ -69,7 +70,7 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
     run = {**RUN_DEFAULTS, **preset["run"], **_given(args, RUN_DEFAULTS)}
     # The preset's options are for the preset's environment.
     own = args.env in (None, preset["environment"])
-    env_options = {**(preset["env_options"] if own else {}), **_assignments(args.env_option, "--env-option")}
+    env_options = {**(preset["env_options"] if own else {}), **assignments(args.env_option, "--env-option")}
     if args.dataset is not None:
         env_options["dataset"] = args.dataset
     agent_options = {**preset["agents"], **_given(args, ("engine",))}
@@ -77,7 +78,7 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
         agent_options["policy_model"] = args.model
     agent_options["engine_options"] = {
         **agent_options.get("engine_options", {}),
-        **_assignments(args.engine_option, "--engine-option"),
+        **assignments(args.engine_option, "--engine-option"),
     }
     resources = {**preset["resources"], **_given(args, RESOURCES)}
     processes = max(1, resources.get("num_env_runners", 0)) * max(1, resources.get("num_learners", 0))
@@ -90,7 +91,7 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
         "eval_env_options": preset["eval_env_options"] if own else {},
         "run": run,
         "agents": agent_options,
-        "training": {**preset["training"], **_assignments(args.set, "--set")},
+        "training": {**preset["training"], **assignments(args.set, "--set")},
         "resources": resources,
     }
 
@@ -209,27 +210,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _given(args: argparse.Namespace, names: Any) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(args, name)) is not None}
-
-
-def _assignments(pairs: list[str], option: str) -> dict[str, Any]:
-    """Returns {name: value} of NAME=VALUE strings; values are read as YAML: 4, 0.5, true, null, text."""
-    values = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise ValueError(f"{option} {pair!r}: expected NAME=VALUE.")
-        values[name] = _number(yaml.safe_load(value))
-    return values
-
-
-def _number(value: Any) -> Any:
-    """Returns YAML's value, with 1e-4 as the number that it is to everyone but YAML 1.1."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
 
 
 def _record_evaluation(algo: Any, folder: Any, progress: Any, row: dict[str, float]) -> None:

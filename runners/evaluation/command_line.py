@@ -17,11 +17,11 @@ from gsm8k_env.problems import ProblemSet
 from runners.evaluation.config import EvaluationConfig, model_fingerprint
 from runners.evaluation.files import EvaluationFolder, read_samples
 from runners.evaluation.generation import pose_problems
-from runners.evaluation.options import assignments
 from runners.evaluation.prompts import Prompt, make_prompt, prompt_style, prompt_template
 from runners.evaluation.run import generate_missing, score
 from runners.evaluation.samples import Sample
 from runners.evaluation.summary import summary_lines
+from runners.support.assignments import assignments
 
 DESCRIPTION = """Measures a model on GSM8K's problems.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runners.evaluation.samples import Sample
+from runners.support.atomic import replacing
 
 
 class EvaluationFolder:
@@ -87,9 +88,5 @@ def _line(row: Mapping[str, Any]) -> str:
 
 def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".staging-{path.name}")
-    with staging.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    staging.replace(path)
+    with replacing(path) as staging:
+        staging.write_text(text, encoding="utf-8")

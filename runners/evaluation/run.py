@@ -12,9 +12,9 @@ from runners.evaluation.files import EvaluationFolder
 from runners.evaluation.generation import PosedProblem, encode_prompts, generate_batches
 from runners.evaluation.progress import EvaluationProgress
 from runners.evaluation.prompts import Prompt
-from runners.evaluation.provenance import provenance
 from runners.evaluation.samples import Sample
 from runners.evaluation.summary import Summary, scored_row, summarize
+from runners.support.provenance import provenance
 
 
 def generate_missing(
@@ -50,7 +50,9 @@ def generate_missing(
     try:
         prompts = encode_prompts(agent, prompt, problems)
         sessions = (folder.read_config() or {}).get("sessions", [])
-        folder.write_config({"evaluation": config.to_json(), "sessions": [*sessions, provenance(argv)]})
+        folder.write_config(
+            {"evaluation": config.to_json(), "sessions": [*sessions, provenance("runners/evaluate.py", argv)]}
+        )
         with EvaluationProgress(len(problems), samples, config.n) as progress:
             progress.say(_description(config) + (f"; {num_done} are done" if num_done else ""))
             tight = sum(len(ids) + config.max_tokens > agent.max_model_len for ids in prompts)
@@ -93,7 +95,7 @@ def score(
     summary, scored = summarize(samples, stop=stop, grading=grading, ks=ks)
     saved = source.read_config() or {"evaluation": None, "sessions": []}
     target.write_samples(map(scored_row, scored))
-    target.write_results({**saved, "scoring": provenance(argv), "results": summary.to_json()})
+    target.write_results({**saved, "scoring": provenance("runners/evaluate.py", argv), "results": summary.to_json()})
     return summary
 
 

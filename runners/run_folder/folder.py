@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 from tensorboardX import SummaryWriter
+
+from runners.support.atomic import STAGING, remove, replacing
 
 _CHECKPOINTS, _PREFIX, _KEPT = "checkpoints", "step_", 2
 
@@ -35,7 +35,7 @@ class RunFolder:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes config.yaml."""
-        with _replacing(self.path / "config.yaml") as staging:
+        with replacing(self.path / "config.yaml") as staging:
             staging.write_text(yaml.safe_dump(dict(config), sort_keys=False))
 
     def read_config(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class RunFolder:
         """Drops the metrics and samples after `step`: those steps will be done again."""
         for name in ("metrics.jsonl", "samples.jsonl"):
             rows = [row for row in _read(self.path / name) if row["step"] <= step]
-            with _replacing(self.path / name) as staging:
+            with replacing(self.path / name) as staging:
                 staging.touch()
                 _append(staging, rows)
 
@@ -73,7 +73,7 @@ class RunFolder:
             OSError: If it cannot be written, such as on a full disk; earlier checkpoints stay.
         """
         target = self.path / _CHECKPOINTS / f"{_PREFIX}{step:06d}"
-        with _replacing(target) as staging:
+        with replacing(target) as staging:
             staging.mkdir()
             save(staging)
         for old in self._checkpoints()[:-_KEPT]:
@@ -83,7 +83,7 @@ class RunFolder:
     def save_policy(self, save: Callable[[Path], Any]) -> Path:
         """Makes policy/ by `save(folder)`, in one move."""
         target = self.path / "policy"
-        with _replacing(target) as staging:
+        with replacing(target) as staging:
             staging.mkdir()
             save(staging)
         return target
@@ -101,46 +101,8 @@ class RunFolder:
         return sorted((self.path / _CHECKPOINTS).glob(f"{_PREFIX}*"))
 
     def _remove_staging(self) -> None:
-        for left_behind in [*self.path.glob(".staging-*"), *(self.path / _CHECKPOINTS).glob(".staging-*")]:
-            _remove(left_behind)
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """Gives a path beside `target` to write to, and moves it there once everything is on the disk."""
-    staging = target.parent / f".staging-{target.name}"
-    _remove(staging)
-    try:
-        yield staging
-        for path in [staging, *staging.rglob("*")] if staging.is_dir() else [staging]:
-            _sync(path)
-        if target.is_dir():
-            # A folder cannot replace a full one: the old goes aside first, and is removed last.
-            aside = target.parent / f".staging-old-{target.name}"
-            _remove(aside)
-            target.rename(aside)
-            staging.rename(target)
-            _remove(aside)
-        else:
-            staging.replace(target)
-        _sync(target.parent)
-    finally:
-        _remove(staging)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        for left_behind in [*self.path.glob(f"{STAGING}*"), *(self.path / _CHECKPOINTS).glob(f"{STAGING}*")]:
+            remove(left_behind)
 
 
 def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
