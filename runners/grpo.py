@@ -136,7 +136,8 @@ def train(settings: dict[str, Any], folder: Any, resume: bool) -> int:
     if checkpoint:
         algo.restore_from_path(checkpoint[0].resolve())
         first = checkpoint[1]
-        folder.rewind(first)
+    if resume:
+        folder.rewind(first if checkpoint else -1)
 
     interrupted = _note_interrupts()
     with RunProgress(run["steps"], first) as progress:

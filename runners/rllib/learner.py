@@ -15,7 +15,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from transformers import PreTrainedModel
 
 from runners.objectives.batching import micro_batches
-from runners.objectives.importance import logprob_difference
+from runners.objectives.importance import logprob_difference, warn_on_mismatch
 from runners.objectives.objective import ObjectiveInputs, policy_loss
 from runners.objectives.packing import shared_rows
 from runners.objectives.reductions import masked_sum
@@ -168,6 +168,7 @@ class GRPOLearner(TorchLearner):
         )
 
     def _log(self, stats: PolicyStats, grad_norm: float) -> None:
+        warn_on_mismatch(stats.logprob_diff_mean, stats.logprob_diff_max)
         means = {
             "loss": stats.loss,
             "grad_norm": grad_norm,

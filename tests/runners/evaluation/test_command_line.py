@@ -61,7 +61,7 @@ def test_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert saved["evaluation"]["prompt_template"].startswith("{question} ")
     assert saved["evaluation"]["model_fingerprint"]
     assert saved["sessions"][0]["command"].startswith("python runners/evaluate.py --engine seeded")
-    assert {"versions", "commit", "torch_threads", "time"} <= set(saved["sessions"][0])
+    assert {"versions", "commit", "threads", "time"} <= set(saved["sessions"][0])
 
 
 def test_seeds_of_batches_differ(tmp_path: Path) -> None:

@@ -1,0 +1,169 @@
+"""`python runners/grpo.py` as a user runs it, in processes of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import tests.runners.addition_env  # noqa: F401  (registers Addition-v0)
+from runners.grpo import main
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = [
+    "--dataset",
+    "builtin:1:64",
+    "--eval-problems",
+    "8",
+    "--eval-interval",
+    "2",
+    "--checkpoint-interval",
+    "1",
+    "--num-threads",
+    "1",
+    "--set",
+    "num_prompts=4",
+    "--set",
+    "group_size=4",
+    "--set",
+    "minibatch_size=8",
+    "--set",
+    "max_tokens=16",
+]
+TIMES = {"sample_s", "update_s", "sync_s", "tokens_per_s", "sample_tokens_per_s"}
+
+
+def command(runs_dir, *arguments):
+    return [sys.executable, str(ROOT / "runners" / "grpo.py"), "--runs-dir", str(runs_dir), *map(str, arguments)]
+
+
+def run(runs_dir, *arguments):
+    return subprocess.run(command(runs_dir, *arguments), capture_output=True, text=True, timeout=240)
+
+
+def rows(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of four steps from beginning to end."""
+    runs_dir = tmp_path_factory.mktemp("runs")
+    done = run(runs_dir, *SMALL, "--steps", 4, "--name", "straight")
+    assert done.returncode == 0, done.stderr
+    return runs_dir / "straight", done.stdout
+
+
+def test_the_folder_holds_what_is_promised(finished):
+    folder, output = finished
+    for name in ("config.yaml", "metrics.jsonl", "samples.jsonl", "learning_curve.png", "policy/model.safetensors"):
+        assert (folder / name).stat().st_size > 0, name
+    assert any((folder / "tensorboard").iterdir())
+    assert [p.name for p in sorted((folder / "checkpoints").iterdir())] == ["step_000003", "step_000004"]
+    assert [row["step"] for row in rows(folder)] == [0, 1, 2, 3, 4]
+    assert [row["step"] for row in rows(folder) if "eval_accuracy" in row] == [0, 2, 4]
+    assert "step 4/4" in output and "held-out problems" in output
+
+
+def wait_for_step(folder, step, process):
+    deadline = time.monotonic() + 120
+    while not (folder / "metrics.jsonl").exists() or len(rows(folder)) <= step:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number, returncode", [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_an_interrupted_run_goes_on_to_the_same_metrics(finished, tmp_path, number, returncode):
+    straight, _ = finished
+    process = subprocess.Popen(
+        command(tmp_path, *SMALL, "--steps", 4, "--name", "cut"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    folder = tmp_path / "cut"
+    wait_for_step(folder, 2, process)
+    process.send_signal(number)
+    process.communicate(timeout=120)
+    if number == signal.SIGKILL:
+        os.killpg(process.pid, signal.SIGKILL)  # Ray's processes, which a kill -9 leaves behind
+    assert process.returncode == returncode
+    assert len(rows(folder)) < 5
+    resumed = run(tmp_path, "--resume", folder)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed after step" in resumed.stdout
+    assert rows(folder) == rows(straight)
+
+
+def test_a_finished_name_is_not_overwritten(finished, capsys):
+    folder, _ = finished
+    assert main(["--runs-dir", str(folder.parent), "--name", folder.name]) == 1
+    assert f"--resume {folder}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--preset", "tinny"], "Did you mean 'tiny'?"),
+        (["--model", "no-such-model"], "No model 'no-such-model': neither 'tiny'"),
+        (["--engine", "vlm"], "Did you mean 'vllm'?"),
+        (["--dataset", "no/such/file.jsonl"], "no/such/file.jsonl"),
+        (["--set", "group_size=1"], "a group of one has no baseline"),
+        (["--set", "max_prompt_tokens=3"], "Every prompt is longer than max_prompt_tokens=3"),
+        (["--resume", "no-such-run"], "no run there"),
+    ],
+)
+def test_a_wrong_option_is_one_clear_line(tmp_path, capsys, arguments, message):
+    assert main(["--runs-dir", str(tmp_path), "--name", "x", *SMALL, *arguments]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_full_disk_names_the_last_good_checkpoint(tmp_path, capsys, monkeypatch):
+    import runners.run_folder.folder as folder_module
+
+    save = folder_module.RunFolder.save_checkpoint
+
+    def full_from_the_second_on(self, step, write):
+        if step == 2:
+            raise OSError(28, "No space left on device")
+        return save(self, step, write)
+
+    monkeypatch.setattr(folder_module.RunFolder, "save_checkpoint", full_from_the_second_on)
+    assert main(["--runs-dir", str(tmp_path), "--name", "full", *SMALL, "--steps", "3"]) == 1
+    error = capsys.readouterr().err
+    assert "No space left on device" in error
+    assert str(tmp_path / "full" / "checkpoints" / "step_000001") in error
+
+
+def test_another_environment_from_the_command_line(tmp_path):
+    arguments = ["--env", "tests.runners.addition_env:Addition-v0", "--env-option", "digits=1"]
+    assert main(["--runs-dir", str(tmp_path), "--name", "sum", *SMALL[2:], *arguments, "--steps", "1"]) == 0
+    assert rows(tmp_path / "sum")[-1]["epoch"] == 0.0
+
+
+def test_an_engine_that_dies_is_restarted_and_the_step_repeated(tmp_path, monkeypatch, caplog):
+    from agents import EngineError
+    from agents.transformers_agent import TransformersAgent
+
+    generate, restarts = TransformersAgent.generate, []
+
+    def dies_once(self, prompts, params):
+        if self.policy_version == 1 and len(prompts) > 1 and not restarts:
+            raise EngineError("The engine process 1 is gone.")
+        return generate(self, prompts, params)
+
+    monkeypatch.setattr(TransformersAgent, "generate", dies_once)
+    monkeypatch.setattr(TransformersAgent, "restart", lambda self: restarts.append(self.policy_version))
+    assert main(["--runs-dir", str(tmp_path), "--name", "dies", *SMALL, "--steps", "3", "--eval-interval", "0"]) == 0
+    assert restarts == [1]
+    assert "The engine of env runner 0 failed: The engine process 1 is gone." in caplog.text
+    assert [row["step"] for row in rows(tmp_path / "dies")] == [0, 1, 2, 3]
