@@ -57,7 +57,7 @@ def test_an_assignment_without_a_value_is_refused():
     "changes, message",
     [
         (["--set", "group_size=1"], "a group of one has no baseline"),
-        (["--set", "minibatch_size=100"], "a divisor of num_prompts"),
+        (["--set", "minibatch_size=100"], "a multiple of group_size that divides"),
         (["--set", "temperature=0"], "greedy"),
         (["--set", "top_p=0.9"], "whole distribution"),
         (["--set", "grop_size=4"], "Did you mean 'group_size'"),
