@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from agents.engine_agent import EngineOutput
-from agents.engine_process import EngineProcess, require
+from agents.owned_engine import OwnedEngineBase
 from agents.sglang_agent.cpu import cpu_settings
 from agents.sglang_agent.outputs import outputs
 from agents.sglang_agent.sampling import seeded_singles
 
 
-class OwnedEngine:
-    """Starts SGLang in a child process and speaks to it.
+class OwnedEngine(OwnedEngineBase):
+    """SGLang in a child process.
 
     Args:
         options: Of `sglang.Engine`; they win over the defaults here.
@@ -23,54 +22,27 @@ class OwnedEngine:
         start_timeout_s: Seconds that its start may take.
 
     Raises:
-        ValueError: If SGLang refuses an option.
-        EngineError: If it cannot be started.
-        ModuleNotFoundError: If it is not installed.
+        As `OwnedEngineBase`.
     """
 
     def __init__(self, options: Mapping[str, Any], *, timeout_s: float, start_timeout_s: float) -> None:
-        require("sglang")
         cpu_options, cpu_environment = cpu_settings()
-        self._options = {
-            # Token ids go in and out, and every sampling field is explicit.
-            "skip_tokenizer_init": True,
-            **cpu_options,
-            **options,
-        }
-        if "dtype" in cpu_options and options.get("dtype") == "auto":
-            self._options["dtype"] = cpu_options["dtype"]
         self.seeds_requests = bool(options.get("enable_deterministic_inference"))
-        self._environment = {
-            # The few positions over the checkpoint's context that SGLang keeps for itself are never reached.
-            "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN": "1",
-            **cpu_environment,
-        }
-        self._timeouts = {"timeout_s": timeout_s, "start_timeout_s": start_timeout_s}
-        self.process = self._start()
-
-    def generate(
-        self, prompts: Sequence[Sequence[int]], requests: Sequence[dict[str, Any]]
-    ) -> list[list[EngineOutput]]:
-        """Completes N prompts; [N][n]."""
-        return self.process.call("generate", prompts, requests)
-
-    def load_weights(self, folder: Path) -> str:
-        """Loads the weights of a folder and drops the radix cache."""
-        self.process.call("load_weights", str(folder))
-        return "SGLang's update_weights_from_disk, from a safetensors file in shared memory"
-
-    def restart(self) -> None:
-        """Ends the process and starts another, with the checkpoint's weights."""
-        self.process.close()
-        self.process = self._start()
-
-    def close(self) -> None:
-        """Ends the process."""
-        self.process.close()
-
-    def _start(self) -> EngineProcess:
-        return EngineProcess(
-            f"{__name__}:Engine", {"options": self._options}, environment=self._environment, **self._timeouts
+        super().__init__(
+            "sglang",
+            f"{__name__}:Engine",
+            options=options,
+            # Token ids go in and out, and every sampling field is explicit.
+            defaults={"skip_tokenizer_init": True},
+            cpu_options=cpu_options,
+            environment={
+                # The few positions over the checkpoint's context that SGLang keeps for itself are never reached.
+                "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN": "1",
+                **cpu_environment,
+            },
+            weights_path="SGLang's update_weights_from_disk",
+            timeout_s=timeout_s,
+            start_timeout_s=start_timeout_s,
         )
 
 

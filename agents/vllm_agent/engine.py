@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from agents.engine_agent import EngineOutput
-from agents.engine_process import EngineProcess, require
+from agents.owned_engine import OwnedEngineBase
 from agents.vllm_agent.cpu import cpu_settings
 from agents.vllm_agent.outputs import engine_output
 
 WORKER_EXTENSION = "agents.vllm_agent.worker.WeightsExtension"
 
 
-class OwnedEngine:
-    """Starts vLLM in a child process and speaks to it.
+class OwnedEngine(OwnedEngineBase):
+    """vLLM in a child process.
 
     Args:
         options: Of `vllm.LLM`; they win over the defaults here.
@@ -24,63 +23,40 @@ class OwnedEngine:
         start_timeout_s: Seconds that its start may take.
 
     Raises:
-        ValueError: If vLLM refuses an option.
-        EngineError: If it cannot be started.
-        ModuleNotFoundError: If it is not installed.
+        As `OwnedEngineBase`.
     """
 
     def __init__(self, options: Mapping[str, Any], *, timeout_s: float, start_timeout_s: float) -> None:
-        require("vllm")
         cpu_options, cpu_environment = cpu_settings(options)
-        self._options = {
-            # The distribution sampled from, not the model's own.
-            "logprobs_mode": "processed_logprobs",
-            # Every sampling field is explicit; nothing is read from the checkpoint.
-            "generation_config": "vllm",
-            "enable_prefix_caching": True,
-            "worker_extension_cls": WORKER_EXTENSION,
-            "disable_log_stats": True,
-            **cpu_options,
-            **options,
-        }
-        if "dtype" in cpu_options and options.get("dtype") == "auto":
-            self._options["dtype"] = cpu_options["dtype"]
-        self._environment = {
-            # One process less: the child is ours already, and weights reach the model without being serialised.
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "VLLM_NO_USAGE_STATS": "1",
-            "VLLM_LOGGING_LEVEL": "WARNING",
-            **cpu_environment,
-        }
-        self._timeouts = {"timeout_s": timeout_s, "start_timeout_s": start_timeout_s}
-        self.process = self._start()
-
-    def generate(
-        self, prompts: Sequence[Sequence[int]], requests: Sequence[dict[str, Any]]
-    ) -> list[list[EngineOutput]]:
-        """Completes N prompts; [N][n]."""
-        return self.process.call("generate", prompts, requests)
-
-    def load_weights(self, folder: Path) -> str:
-        """Loads the weights of a folder and drops the prefix cache."""
-        self.process.call("load_weights", str(folder))
-        return "vLLM's reload_weights, from a safetensors file in shared memory"
-
-    def restart(self) -> None:
-        """Ends the process and starts another, with the checkpoint's weights."""
-        self.process.close()
-        self.process = self._start()
-
-    def close(self) -> None:
-        """Ends the process."""
-        self.process.close()
-
-    def _start(self) -> EngineProcess:
-        # vLLM's default seed is 0 everywhere: replicas would draw the same samples.
-        options = {"seed": secrets.randbits(31), **self._options}
-        return EngineProcess(
-            f"{__name__}:Engine", {"options": options}, environment=self._environment, **self._timeouts
+        super().__init__(
+            "vllm",
+            f"{__name__}:Engine",
+            options=options,
+            defaults={
+                # The distribution sampled from, not the model's own.
+                "logprobs_mode": "processed_logprobs",
+                # Every sampling field is explicit; nothing is read from the checkpoint.
+                "generation_config": "vllm",
+                "enable_prefix_caching": True,
+                "worker_extension_cls": WORKER_EXTENSION,
+                "disable_log_stats": True,
+            },
+            cpu_options=cpu_options,
+            environment={
+                # One process less: the child is ours already, and weights reach the model without being serialised.
+                "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+                "VLLM_NO_USAGE_STATS": "1",
+                "VLLM_LOGGING_LEVEL": "WARNING",
+                **cpu_environment,
+            },
+            weights_path="vLLM's reload_weights",
+            timeout_s=timeout_s,
+            start_timeout_s=start_timeout_s,
         )
+
+    def fresh_options(self) -> dict[str, Any]:
+        """Returns a seed: vLLM's default is 0 everywhere, and replicas would draw the same samples."""
+        return {"seed": secrets.randbits(31)}
 
 
 class Engine:

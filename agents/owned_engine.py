@@ -1,0 +1,82 @@
+"""An engine in a process of ours: what vLLM's and SGLang's have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agents.engine_agent import EngineOutput
+from agents.engine_process import EngineProcess, require
+
+
+class OwnedEngineBase:
+    """Starts an engine in a child process and speaks to it; a subclass says which.
+
+    Args:
+        package: The engine's package, which must be installed.
+        engine: "module:Class" of the child's side.
+        options: Of the engine; they win over `defaults` and `cpu_options`.
+        defaults: Options that this project needs.
+        cpu_options: Options for a machine without a GPU, empty where there is one.
+        environment: The child's environment variables.
+        weights_path: How the engine takes weights, in words.
+        timeout_s: Seconds without progress after which the engine counts as hung.
+        start_timeout_s: Seconds that its start may take.
+
+    Raises:
+        ValueError: If the engine refuses an option.
+        EngineError: If it cannot be started.
+        ModuleNotFoundError: If it is not installed.
+    """
+
+    def __init__(
+        self,
+        package: str,
+        engine: str,
+        *,
+        options: Mapping[str, Any],
+        defaults: Mapping[str, Any],
+        cpu_options: Mapping[str, Any],
+        environment: Mapping[str, str],
+        weights_path: str,
+        timeout_s: float,
+        start_timeout_s: float,
+    ) -> None:
+        require(package)
+        self._engine = engine
+        self._options = {**defaults, **cpu_options, **options}
+        if "dtype" in cpu_options and options.get("dtype") == "auto":
+            self._options["dtype"] = cpu_options["dtype"]
+        self._environment = dict(environment)
+        self._weights_path = weights_path
+        self._timeouts = {"timeout_s": timeout_s, "start_timeout_s": start_timeout_s}
+        self.process = self._start()
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], requests: Sequence[dict[str, Any]]
+    ) -> list[list[EngineOutput]]:
+        """Completes N prompts; [N][n]."""
+        return self.process.call("generate", prompts, requests)
+
+    def load_weights(self, folder: Path) -> str:
+        """Loads the weights of a folder and drops the prefix cache; returns which path was taken."""
+        self.process.call("load_weights", str(folder))
+        return f"{self._weights_path}, from a safetensors file in shared memory"
+
+    def restart(self) -> None:
+        """Ends the process and starts another, with the checkpoint's weights."""
+        self.process.close()
+        self.process = self._start()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self.process.close()
+
+    def fresh_options(self) -> dict[str, Any]:
+        """Returns options drawn anew at every start, under those given."""
+        return {}
+
+    def _start(self) -> EngineProcess:
+        options = {**self.fresh_options(), **self._options}
+        return EngineProcess(self._engine, {"options": options}, environment=self._environment, **self._timeouts)
