@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from agents.models import resolve_model
 from agents.text import TextAgent, check_prompts, encode_chat, end_token_ids, load_tokenizer
@@ -31,6 +32,19 @@ def test_without_a_template_the_plain_text_is_encoded(folder: Path) -> None:
     tokenizer = load_tokenizer(folder)
     tokenizer.chat_template = None
     assert tokenizer.decode(encode_chat(tokenizer, "2 + 2 = ?")) == "2 + 2 = ?"
+
+
+def test_c6_one_bos_where_template_and_tokenizer_both_want_one(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    bos = "<|pad|>"  # any special token will do
+    tokenizer.bos_token = bos
+    tokenizer.add_bos_token = True
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{bos} $A", special_tokens=[(bos, tokenizer.bos_token_id)]
+    )
+    assert tokenizer("x")["input_ids"].count(tokenizer.bos_token_id) == 1
+    tokenizer.chat_template = "{{ bos_token }}" + tokenizer.chat_template
+    assert encode_chat(tokenizer, "2 + 2 = ?").count(tokenizer.bos_token_id) == 1
 
 
 @pytest.mark.parametrize("configured", [[7, 9], 7, None])

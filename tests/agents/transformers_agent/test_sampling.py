@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from agents.base import SamplingParams
+from agents.models import resolve_model
+from agents.transformers_agent import TransformersAgent
 from agents.transformers_agent.sampling import draw, sampled_logprobs
 
 # Probabilities 0.4, 0.3, 0.2, 0.1 at temperature 1, not in order.
@@ -58,3 +63,15 @@ def test_frequencies_are_the_probabilities(options: dict[str, float]) -> None:
 def test_greedy_draws_the_likeliest() -> None:
     params = SamplingParams(temperature=0.0)
     assert draw(sampled_logprobs(LOGITS, params), params, torch.Generator()).tolist() == [1]
+
+
+def test_c4_a_checkpoints_generation_config_changes_nothing(tmp_path: Path) -> None:
+    shutil.copytree(resolve_model("tiny"), tmp_path / "model")
+    plain = TransformersAgent("tiny")
+    greedy_by_default = {"do_sample": True, "temperature": 0.01, "top_k": 1, "repetition_penalty": 5.0}
+    path = tmp_path / "model" / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | greedy_by_default))
+    other = TransformersAgent(str(tmp_path / "model"))
+    prompt = plain.encode("What is 2 + 3?")
+    params = SamplingParams(n=4, max_tokens=16, seed=0)
+    assert plain.generate([prompt], params) == other.generate([prompt], params)
