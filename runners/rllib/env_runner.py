@@ -40,7 +40,10 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         if self.worker_index or not self.num_workers:
             if self.config.num_threads:
                 torch.set_num_threads(self.config.num_threads)
-            self.agent = agents.make(self.config.engine, model=self.config.policy_model, **self.config.engine_options)
+            options = dict(self.config.engine_options)
+            if self.config.trust_remote_code:
+                options["trust_remote_code"] = True
+            self.agent = agents.make(self.config.engine, model=self.config.policy_model, **options)
 
     def num_problems(self, env: EnvName = "train") -> int | None:
         """Returns how many problems the environment says it has (`num_problems`), or None if it does not say."""

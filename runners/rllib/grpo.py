@@ -225,12 +225,10 @@ class GRPO(Algorithm):
     def _advantages(self, rollouts: list[Rollout]) -> GroupAdvantages:
         rewards = np.array([r.reward for r in rollouts])
         if self.config.kl_coeff and self.config.kl_placement == "reward":
-            rewards = rewards - self.config.kl_coeff * self._reference_kl(rollouts)
+            batch = _as_batch({**padded_columns(rollouts), "rewards": rewards})
+            rewards = self._ask_first_learner(partial(_rewards_less_kl, batch=batch))
         group_ids = np.array([r.group_id for r in rollouts])
         return ADVANTAGES.lookup(self.config.advantage)(rewards, group_ids)
-
-    def _reference_kl(self, rollouts: list[Rollout]) -> np.ndarray:
-        return self._ask_first_learner(partial(_reference_kl_of, batch=_as_batch(padded_columns(rollouts))))
 
     def _update(self, rollouts: list[Rollout], advantages: GroupAdvantages) -> None:
         rng = np.random.default_rng([self.config.seed or 0, self.iteration, 1])
@@ -301,8 +299,8 @@ def _set_state(env_runner: Any, *, state: Any) -> None:
     env_runner.set_state(ray.get(state) if isinstance(state, ray.ObjectRef) else state)
 
 
-def _reference_kl_of(learner: Any, *, batch: MultiAgentBatch) -> np.ndarray:
-    return learner.reference_kl(batch)
+def _rewards_less_kl(learner: Any, *, batch: MultiAgentBatch) -> np.ndarray:
+    return learner.rewards_less_kl(batch)
 
 
 def _rollout_difference(learner: Any, *, batch: MultiAgentBatch) -> tuple[float, float]:

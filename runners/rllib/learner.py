@@ -14,11 +14,11 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from transformers import PreTrainedModel
 
-from runners.objectives.batching import micro_batches
+from runners.objectives.batching import micro_batches, trim
 from runners.objectives.importance import logprob_difference, warn_on_mismatch
+from runners.objectives.kl import kl_in_reward
 from runners.objectives.objective import ObjectiveInputs, policy_loss
 from runners.objectives.packing import shared_rows
-from runners.objectives.reductions import masked_sum
 from runners.objectives.stats import PolicyStats
 from runners.rllib.rl_module import TextPolicyModule
 
@@ -72,12 +72,19 @@ class GRPOLearner(TorchLearner):
         self._stats += stats
         return loss
 
-    def reference_kl(self, batch: MultiAgentBatch) -> np.ndarray:
-        """Returns [B] sums over each completion of log pi_rollout - log pi_ref: the penalty of a KL in the reward."""
-        columns = self._convert_batch_type(batch).policy_batches[DEFAULT_MODULE_ID]
+    def rewards_less_kl(self, batch: MultiAgentBatch) -> np.ndarray:
+        """Returns [B] the rewards of a batch less the KL of each completion to the reference (`kl_in_reward`)."""
         assert self._reference is not None, "a learner keeps a reference only if kl_coeff > 0"
-        difference = columns["rollout_logprobs"] - self._scored(columns, self._reference)
-        return masked_sum(difference, columns["loss_mask"], dim=1).cpu().numpy()
+        columns = self._convert_batch_type(batch).policy_batches[DEFAULT_MODULE_ID]
+        rewards = kl_in_reward(
+            columns["rewards"],
+            columns["rollout_logprobs"],
+            self._scored(columns, self._reference),
+            columns["loss_mask"],
+            kl_coeff=self.config.kl_coeff,
+            kind=self.config.kl_estimator,
+        )
+        return rewards.cpu().numpy()
 
     def rollout_difference(self, batch: MultiAgentBatch) -> tuple[float, float]:
         """Returns mean and max |rollout - policy logprob| (nats) over the completions' tokens of a batch."""
@@ -196,5 +203,6 @@ def _micro_batches(columns: Batch, max_tokens: int, share_prompts: bool) -> Iter
         units, tokens = np.arange(len(lengths)), lengths.cpu().numpy()
     for chosen in micro_batches(tokens, max_tokens):
         rows = torch.as_tensor(np.flatnonzero(np.isin(units, chosen)), device=lengths.device)
-        longest = int(lengths[rows].max())
-        yield rows, {name: c[rows, :longest] if c.ndim == 2 else c[rows] for name, c in columns.items()}
+        wide = [name for name, column in columns.items() if column.ndim == 2]
+        trimmed = trim(lengths[rows], *(columns[name][rows] for name in wide))
+        yield rows, {name: column[rows] for name, column in columns.items()} | dict(zip(wide, trimmed, strict=True))

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from agents.models import resolve_model
 from agents.transformers_agent.loading import DTYPES, load_model
-from runners.objectives.logprobs import token_logprobs
+from runners.objectives.logprobs import completion_logprobs, token_logprobs
 from runners.objectives.packing import attention_mask, pack
 
 # RLlib asks every module for spaces; nothing here reads them, since prompts and completions are token ids.
@@ -43,32 +43,30 @@ class TextPolicyModule(TorchRLModule):
 
     def score(self, model: PreTrainedModel, batch: dict[str, Any], **kwargs: Any) -> dict[str, torch.Tensor]:
         """Returns logprobs and entropies [B, T] of a batch under `model`: this policy's or the reference."""
+        score = self._score_packed if self.model_config["share_prompts"] else self._score_rows
         device = batch["token_ids"].device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-            states = self._states(model, batch)
-            logprobs, entropies = token_logprobs(
-                states,
-                model.get_output_embeddings(),
-                batch["token_ids"][batch["loss_mask"]],
-                self.model_config["temperature"],
-                self.model_config["max_logits"],
-                **kwargs,
-            )
-        empty = logprobs.new_zeros(batch["loss_mask"].shape)
-        return {
-            "logprobs": empty.masked_scatter(batch["loss_mask"], logprobs),
-            "entropies": empty.masked_scatter(batch["loss_mask"], entropies),
-        }
+            logprobs, entropies = score(model, batch, **kwargs)
+        return {"logprobs": logprobs, "entropies": entropies}
 
-    def _states(self, model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor:
-        """Returns [M, H], for each masked token the last hidden state of the token before it."""
-        token_ids, loss_mask, lengths = (batch[name] for name in ("token_ids", "loss_mask", "lengths"))
-        if not self.model_config["share_prompts"]:
-            # Rows are padded on the right, where a causal model never looks from a real token: no mask is needed, and
-            # the faster kernels apply.
-            hidden = model.base_model(input_ids=token_ids, use_cache=False).last_hidden_state
-            return hidden[:, :-1][loss_mask[:, 1:]]
-        packed = pack(*(tensor.cpu().numpy() for tensor in (token_ids, loss_mask, lengths)))
+    def _score_rows(
+        self, model: PreTrainedModel, batch: dict[str, Any], **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores every sequence in a row of its own.
+
+        Rows are padded on the right, where a causal model never looks from a real token: no attention mask is needed,
+        and the faster kernels apply.
+        """
+        hidden = model.base_model(input_ids=batch["token_ids"], use_cache=False).last_hidden_state
+        head, limits = model.get_output_embeddings(), self._limits
+        return completion_logprobs(hidden, head, batch["token_ids"], batch["loss_mask"], *limits, **kwargs)
+
+    def _score_packed(
+        self, model: PreTrainedModel, batch: dict[str, Any], **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores the sequences of a prompt in one row; see `objectives.packing`."""
+        token_ids, loss_mask = batch["token_ids"], batch["loss_mask"]
+        packed = pack(*(tensor.cpu().numpy() for tensor in (token_ids, loss_mask, batch["lengths"])))
         to_device = partial(torch.as_tensor, device=token_ids.device)
         hidden = model.base_model(
             input_ids=to_device(packed.token_ids),
@@ -76,7 +74,15 @@ class TextPolicyModule(TorchRLModule):
             attention_mask=attention_mask(to_device(packed.segments)),
             use_cache=False,
         ).last_hidden_state
-        return hidden.flatten(0, 1)[to_device(packed.predecessors)]
+        states = hidden.flatten(0, 1)[to_device(packed.predecessors)]
+        scored = token_logprobs(states, model.get_output_embeddings(), token_ids[loss_mask], *self._limits, **kwargs)
+        empty = torch.zeros(loss_mask.shape, device=token_ids.device)
+        logprobs, entropies = (empty.masked_scatter(loss_mask, values) for values in scored)
+        return logprobs, entropies
+
+    @property
+    def _limits(self) -> tuple[float, int]:
+        return self.model_config["temperature"], self.model_config["max_logits"]
 
     def train(self, mode: bool = True) -> TextPolicyModule:
         """Stays in evaluation mode: a policy scored with dropout is not the policy that was sampled."""

@@ -1,10 +1,13 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from runners.run_folder.folder import RunFolder
 from runners.run_folder.metrics import METRICS, markdown_table, metrics_row
 from runners.run_folder.plot import plot_learning_curve
+
+METRICS_PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 
 @pytest.fixture
@@ -106,3 +109,7 @@ def test_the_picture_is_a_png(tmp_path):
     ]
     plot_learning_curve(rows, tmp_path / "curve.png", "a run")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_of_metrics_is_up_to_date():
+    assert METRICS_PAGE.read_text() == f"# Metrics of a step\n\n{markdown_table()}\n"
