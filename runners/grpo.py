@@ -19,6 +19,10 @@ from typing import Any
 _RUNNERS = Path(__file__).resolve().parent
 sys.path[:] = [str(_RUNNERS.parent), *(entry for entry in sys.path if entry != str(_RUNNERS))]
 
+# Threads that wait for each other sleep instead of spinning: on an idle machine it costs a twentieth of a step, on a
+# shared one spinning can cost ten times the step. OpenMP reads it when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from runners.presets.loading import load_preset, preset_names  # noqa: E402
 from runners.support.assignments import assignments  # noqa: E402
 
