@@ -102,6 +102,19 @@ def test_stop_ids_end_a_completion_and_stay_in_it(agent: Agent, prompts: Prompts
     assert stopped.finish_reason == "stop"
 
 
+def test_a_stop_text_ends_a_completion_at_the_token_that_completes_it(agent: Agent, prompts: Prompts) -> None:
+    params = replace(GREEDY, max_tokens=24)
+    for prompt, [whole] in zip(prompts[:4], agent.generate(prompts[:4], params), strict=True):
+        stop = whole.text[len(whole.text) // 2 :][:3]
+        [[stopped]] = agent.generate([prompt], replace(params, stop=("never seen", stop)))
+        assert stopped.text == whole.text[: whole.text.index(stop)]
+        assert stop in agent.tokenizer.decode(stopped.token_ids)
+        assert stop not in agent.tokenizer.decode(stopped.token_ids[:-1])
+        assert stopped.token_ids == whole.token_ids[: len(stopped.token_ids)]
+        assert len(stopped.logprobs) == len(stopped.token_ids)
+        assert stopped.finish_reason == "stop"
+
+
 @pytest.mark.real_engine
 def test_greedy_completions_equal_those_of_transformers(
     agent: Agent, reference: TransformersAgent, prompts: Prompts
