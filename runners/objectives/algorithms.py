@@ -111,7 +111,7 @@ ALGORITHMS["reinforce++"] = AlgorithmSpec(
 ALGORITHMS["gspo"] = AlgorithmSpec(
     paper="https://arxiv.org/abs/2507.18071",
     formula="A = (r - mean_g) / std_g; -min(s A, clip(s, 1 - 3e-4, 1 + 4e-4) A), s = exp(mean_t log rho)",
-    expect="Whole sequences are clipped, many of them. Differs from grpo only with several updates on a batch.",
+    expect="Whole sequences are clipped, and many of them; the ratio only matters with several updates on a batch.",
     settings={"surrogate": "gspo", "aggregation": "sequence-mean", "clip_param": 3e-4, "clip_param_high": 4e-4},
 )
 ALGORITHMS["cispo"] = AlgorithmSpec(

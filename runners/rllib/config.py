@@ -247,6 +247,10 @@ class GRPOSettings(AlgorithmConfig):
         sequences = self.num_prompts * self.group_size
         minibatch_size = self.minibatch_size or sequences
         learners = max(1, self.num_learners)
+        if min(self.num_prompts, self.group_size) >= 1:
+            # The estimator itself says whether groups of this size will do.
+            group_ids = np.repeat(np.arange(self.num_prompts), self.group_size)
+            estimate_advantages(self.advantage, np.zeros(sequences), group_ids)
         for name, ok, allowed in (
             ("env", isinstance(self.env, str), 'a registered Gymnasium id such as "gsm8k_env:GSM8K-v0"'),
             ("num_prompts", self.num_prompts >= 1, ">= 1"),
@@ -281,10 +285,6 @@ class GRPOSettings(AlgorithmConfig):
         ):
             if not ok:
                 raise ValueError(f"GRPOConfig: {name}={getattr(self, name)!r}, but it must be {allowed}.")
-        # The estimator itself says whether groups of this size will do.
-        estimate_advantages(
-            self.advantage, np.zeros(sequences), np.repeat(np.arange(self.num_prompts), self.group_size)
-        )
         self.objective()  # checks its own fields
 
     def _set(self, settings: dict[str, Any], allowed: tuple[str, ...]) -> GRPOSettings:
