@@ -9,15 +9,25 @@ _ROLLOUTS, _LEARNER, _EVALUATION = "rollouts", "learners/default_policy", "evalu
 
 # name -> (place in the result, meaning). This table is the documentation of metrics.jsonl.
 METRICS: dict[str, tuple[str, str]] = {
-    "reward_mean": (_ROLLOUTS, "Mean reward of the step's completions; missing rewards left out."),
+    "reward_mean": (
+        _ROLLOUTS,
+        "Mean reward of all completions sampled in the step, as the environment gave it; missing ones left out.",
+    ),
     "reward_std": (_ROLLOUTS, "Standard deviation of the same rewards."),
     "accuracy": (_ROLLOUTS, "Share of completions that the environment calls correct, where it does."),
-    "flat_group_share": (_ROLLOUTS, "Share of groups whose rewards are all equal; their advantages are 0."),
+    "flat_group_share": (
+        _ROLLOUTS,
+        "Share of the groups trained on whose rewards, shaped, are all equal: they teach nothing.",
+    ),
     "missing_rewards": (_ROLLOUTS, "Completions whose reward the environment could not compute (NaN)."),
     "completion_tokens_mean": (_ROLLOUTS, "Mean tokens of a completion, the end token included."),
     "completion_tokens_max": (_ROLLOUTS, "Most tokens of a completion."),
     "prompt_tokens_mean": (_ROLLOUTS, "Mean tokens of a prompt."),
-    "num_completion_tokens": (_ROLLOUTS, "Tokens generated in the step."),
+    "num_completion_tokens": (_ROLLOUTS, "Tokens of the completions trained on."),
+    "num_sampled_completion_tokens": (_ROLLOUTS, "Tokens generated in the step, thrown away or not."),
+    "num_sampled_completion_tokens_lifetime": (_ROLLOUTS, "The same since the start: the budget used."),
+    "num_refills": (_ROLLOUTS, "Rounds in which dynamic_sampling drew further problems."),
+    "num_refill_rollouts": (_ROLLOUTS, "Completions sampled for them: as many were thrown away."),
     "truncated_share": (_ROLLOUTS, "Share of completions cut by max_tokens or the context."),
     "num_dropped_prompts": (_ROLLOUTS, "Prompts over max_prompt_tokens, replaced by the next problems."),
     "epoch": (_ROLLOUTS, "Passes over the problems so far; 0 for an endless environment."),
