@@ -42,6 +42,8 @@ class GRPOSettings(AlgorithmConfig):
         temperature, top_p: Of the training samples. Default 1.0 and 1.0; top_p < 1 is refused, because the learner
             would score another distribution than the one sampled from.
         max_prompt_tokens, max_tokens: Limits of prompt and completion. Default 512 and 256.
+        max_episode_tokens: In an environment of several turns, no turn begins once prompt, completions and the user's
+            messages have this many tokens; the rewards so far stand. None (default): while the context has room.
 
     Objective (`training(...)`):
         advantage: A name in `objectives.advantages.ADVANTAGES`. Default "grpo".
@@ -86,6 +88,7 @@ class GRPOSettings(AlgorithmConfig):
         self.top_p = 1.0
         self.max_prompt_tokens = 512
         self.max_tokens = 256
+        self.max_episode_tokens: int | None = None
 
         self.advantage = "grpo"
         self.surrogate = "clip"
@@ -232,6 +235,11 @@ class GRPOSettings(AlgorithmConfig):
             ("top_p", self.top_p == 1.0, "1.0: the learner scores the whole distribution"),
             ("max_tokens", self.max_tokens >= 1, ">= 1"),
             ("max_prompt_tokens", self.max_prompt_tokens >= 1, ">= 1"),
+            (
+                "max_episode_tokens",
+                self.max_episode_tokens is None or self.max_episode_tokens >= 1,
+                ">= 1, or None for the context's length",
+            ),
             ("aggregation", self.aggregation in AGGREGATIONS, f"one of {', '.join(AGGREGATIONS)}"),
             ("num_epochs", self.num_epochs >= 1, ">= 1"),
             (
@@ -268,6 +276,7 @@ _TRAINING_SETTINGS = (
     "top_p",
     "max_prompt_tokens",
     "max_tokens",
+    "max_episode_tokens",
     "advantage",
     "surrogate",
     "clip_param",

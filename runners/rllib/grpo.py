@@ -98,14 +98,13 @@ class GRPO(Algorithm):
         )
         # The names that RLlib's own stoppers and schedulers look for.
         self._log(ENV_RUNNER_RESULTS, episode_return_mean=summary["reward_mean"])
-        self.metrics.log_value(
-            (ENV_RUNNER_RESULTS, "num_env_steps_sampled_lifetime"), len(rollouts), reduce="lifetime_sum"
-        )
+        num_steps = sum(r.num_turns for r in rollouts)
+        self.metrics.log_value((ENV_RUNNER_RESULTS, "num_env_steps_sampled_lifetime"), num_steps, reduce="lifetime_sum")
 
     def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
         """Evaluates on the held-out problems: greedy, and sampled at the training temperature.
 
-        The same problems every time, one completion each, on the training env runners and their engines.
+        The same problems every time, one episode each, on the training env runners and their engines.
 
         Returns:
             {"greedy": `evaluation_summary`, "sampled": the same, "env_runners": {"episode_return_mean": greedy's}}.
@@ -205,6 +204,7 @@ class GRPO(Algorithm):
                 resets=groups,
                 sampling=self.config.sampling_params(base=sampling, seed=seed),
                 max_prompt_tokens=self.config.max_prompt_tokens,
+                max_episode_tokens=self.config.max_episode_tokens,
                 env=env,
             )
             tasks.append(partial(_sample_request, request=request))

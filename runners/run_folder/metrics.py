@@ -9,16 +9,20 @@ _ROLLOUTS, _LEARNER, _EVALUATION = "rollouts", "learners/default_policy", "evalu
 
 # name -> (place in the result, meaning). This table is the documentation of metrics.jsonl.
 METRICS: dict[str, tuple[str, str]] = {
-    "reward_mean": (_ROLLOUTS, "Mean reward of the step's completions; missing rewards left out."),
+    "reward_mean": (_ROLLOUTS, "Mean reward of the step's episodes; missing rewards left out."),
     "reward_std": (_ROLLOUTS, "Standard deviation of the same rewards."),
-    "accuracy": (_ROLLOUTS, "Share of completions that the environment calls correct, where it does."),
+    "accuracy": (_ROLLOUTS, "Share of episodes whose last step the environment calls correct, where it does."),
     "flat_group_share": (_ROLLOUTS, "Share of groups whose rewards are all equal; their advantages are 0."),
-    "missing_rewards": (_ROLLOUTS, "Completions whose reward the environment could not compute (NaN)."),
-    "completion_tokens_mean": (_ROLLOUTS, "Mean tokens of a completion, the end token included."),
-    "completion_tokens_max": (_ROLLOUTS, "Most tokens of a completion."),
+    "missing_rewards": (_ROLLOUTS, "Episodes whose reward the environment could not compute (NaN)."),
+    "completion_tokens_mean": (_ROLLOUTS, "Mean tokens the policy wrote in an episode, end tokens included."),
+    "completion_tokens_max": (_ROLLOUTS, "Most tokens the policy wrote in an episode."),
     "prompt_tokens_mean": (_ROLLOUTS, "Mean tokens of a prompt."),
     "num_completion_tokens": (_ROLLOUTS, "Tokens generated in the step."),
-    "truncated_share": (_ROLLOUTS, "Share of completions cut by max_tokens or the context."),
+    "turns_mean": (_ROLLOUTS, "Mean turns of an episode; 1 where the environment has one step an episode."),
+    "truncated_share": (
+        _ROLLOUTS,
+        "Share of episodes whose last turn max_tokens, max_episode_tokens or the context cut.",
+    ),
     "num_dropped_prompts": (_ROLLOUTS, "Prompts over max_prompt_tokens, replaced by the next problems."),
     "epoch": (_ROLLOUTS, "Passes over the problems so far; 0 for an endless environment."),
     "policy_version": (_ROLLOUTS, "Updates that the agents' weights have seen."),
