@@ -74,17 +74,17 @@ def encode_next_chat(
         {"role": "assistant", "content": _MESSAGE},
         {"role": "user", "content": observation},
     ]
-    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    text = str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
     _, found, continuation = text.partition(_MESSAGE)
     if not found:
         raise ValueError(
-            "The model's chat template leaves out what the assistant said before, so an episode of several turns has no "
-            "place in it. Use an environment with one step an episode, or another template."
+            "The model's chat template leaves out what the assistant said before, so it has no place for an episode of "
+            "several turns. Use an environment with one step an episode, or a model with another template."
         )
     ids = list(tokenizer(continuation, add_special_tokens=False)["input_ids"])
     closing = next((place for place, token in enumerate(ids) if token in end_token_ids), None)
     # Some templates write a space before the end token; anything else there would be the next message.
-    if token_ids[-1] in end_token_ids and closing is not None and not tokenizer.decode(ids[:closing]).strip():
+    if token_ids[-1] in end_token_ids and closing is not None and not str(tokenizer.decode(ids[:closing])).strip():
         return ids[closing + 1 :]
     return ids
 

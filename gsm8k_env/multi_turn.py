@@ -32,9 +32,9 @@ class GSM8KMultiTurnEnv(GSM8KEnv):
     ## Observation Space
 
     As `GSM8KEnv`'s: a `str`, the newest user message alone; the dialogue before it is the agent's to keep. The first is
-    the question with the instruction. After an attempt that failed it is the feedback: that the answer is wrong, or that
-    none was found. It says nothing of the right answer, not even whether it is larger or smaller. The observation after
-    the last step is the empty text.
+    the question with the instruction. After a failed attempt it is the feedback: that the answer is wrong, or that none
+    was found. It says nothing of the right answer, not even whether it is larger or smaller. The observation after the
+    last step is the empty text.
 
     ## Starting State
 
@@ -42,8 +42,8 @@ class GSM8KMultiTurnEnv(GSM8KEnv):
 
     ## Rewards
 
-    `turn_discount ** k` for a right answer after k failed attempts, 0.0 for any other attempt. An episode has at most one
-    reward that is not 0, so its return is between 0 and 1.
+    `turn_discount ** k` for a right answer after k failed attempts, 0.0 for any other attempt. An episode has at most
+    one reward that is not 0, so its return is between 0 and 1.
 
     ## Episode End
 
@@ -61,10 +61,10 @@ class GSM8KMultiTurnEnv(GSM8KEnv):
 
     ## Arguments
 
-    | Parameter       | Type      | Default | Description                                                                 |
-    |-----------------|-----------|---------|-----------------------------------------------------------------------------|
-    | `max_turns`     | **int**   | `3`     | attempts at a problem, at least 1; with 1 it rewards and ends as `GSM8K-v0` |
-    | `turn_discount` | **float** | `1.0`   | factor of the reward for each failed attempt before, in (0, 1]              |
+    | Parameter       | Type      | Default | Description                                                          |
+    |-----------------|-----------|---------|----------------------------------------------------------------------|
+    | `max_turns`     | **int**   | `3`     | attempts at a problem, at least 1; with 1 it ends as `GSM8K-v0` does |
+    | `turn_discount` | **float** | `1.0`   | factor of the reward for each failed attempt before, in (0, 1]       |
 
     and those of `GSM8KEnv`.
 

@@ -48,6 +48,14 @@ def test_the_command_line_goes_over_the_preset():
     assert settings["agents"]["engine_options"] == {"dtype": "float32"}
 
 
+def test_another_environment_brings_its_own_options():
+    options = ["--env", "gsm8k_env:GSM8KMultiTurn-v0", "--dataset", "builtin:1", "--env-option", "max_turns=2"]
+    settings = run_settings(parse_args([*options, "--eval-env-option", "split=test"]))
+    assert settings["env_options"] == {"dataset": "builtin:1", "max_turns": 2}
+    assert settings["eval_env_options"] == {"split": "test"}
+    assert run_settings(parse_args(options))["eval_env_options"] == {}
+
+
 def test_an_assignment_without_a_value_is_refused():
     with pytest.raises(ValueError, match=r"--set 'lr': expected NAME=VALUE"):
         run_settings(parse_args(["--set", "lr"]))
