@@ -94,6 +94,15 @@ class Agent(Protocol):
         """Returns the prompt's token ids: `observation` as the user's message in the model's chat template."""
         ...
 
+    def encode_next(self, token_ids: Sequence[int], observation: str) -> list[int]:
+        """Returns the ids to append to a dialogue's, so that `observation` is the user's next message in it.
+
+        Args:
+            token_ids: The dialogue so far, prompt and completion, as given and sampled; they are not encoded again.
+            observation: The user's next message.
+        """
+        ...
+
     def act(self, observation: str) -> str:
         """Returns one completion's text, for any Gymnasium loop."""
         ...

@@ -54,6 +54,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--env", help="a Gymnasium id; its observations and actions are texts")
     parser.add_argument("--env-option", action="append", default=[], metavar="NAME=VALUE", help="passed to gym.make")
+    parser.add_argument(
+        "--eval-env-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="the same for evaluation alone, such as split=test; repeatable",
+    )
     parser.add_argument("--dataset", help="short for --env-option dataset=...: auto, builtin:1-2, a path, a hub id")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--eval-interval", type=int, help="steps between evaluations; 0 evaluates at start and end")
@@ -85,6 +92,10 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
     # The preset's options are for the preset's environment.
     own = args.env in (None, preset["environment"])
     env_options = {**(preset["env_options"] if own else {}), **assignments(args.env_option, "--env-option")}
+    eval_env_options = {
+        **(preset["eval_env_options"] if own else {}),
+        **assignments(args.eval_env_option, "--eval-env-option"),
+    }
     if args.dataset is not None:
         env_options["dataset"] = args.dataset
     agent_options = {**preset["agents"], **_given(args, ("engine",))}
@@ -105,7 +116,7 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
         "seed": args.seed,
         "environment": args.env or preset["environment"],
         "env_options": env_options,
-        "eval_env_options": preset["eval_env_options"] if own else {},
+        "eval_env_options": eval_env_options,
         "run": run,
         "agents": agent_options,
         "training": {**preset["training"], **changes},

@@ -46,6 +46,8 @@ class GRPOSettings(AlgorithmConfig):
         max_prompt_tokens, max_tokens: Limits of prompt and completion. Default 512 and 256.
         dynamic_sampling: Replace groups whose rewards are all equal by new problems; see `rllib.dynamic_sampling`.
             Default False. max_refills: Rounds of replacement in a step, after which such groups stay. Default 4.
+        max_episode_tokens: In an environment of several turns, no turn begins once prompt, completions and the user's
+            messages have this many tokens; the rewards so far stand. None (default): while the context has room.
 
     Objective (`training(...)`):
         algorithm: A name in `objectives.algorithms.ALGORITHMS` sets everything in this block, and dynamic_sampling, to
@@ -97,6 +99,7 @@ class GRPOSettings(AlgorithmConfig):
         self.max_tokens = 256
         self.dynamic_sampling = False
         self.max_refills = 4
+        self.max_episode_tokens: int | None = None
 
         self.algorithm: str | None = None
         self.advantage = "grpo"
@@ -267,6 +270,11 @@ class GRPOSettings(AlgorithmConfig):
             ("top_p", self.top_p == 1.0, "1.0: the learner scores the whole distribution"),
             ("max_tokens", self.max_tokens >= 1, ">= 1"),
             ("max_prompt_tokens", self.max_prompt_tokens >= 1, ">= 1"),
+            (
+                "max_episode_tokens",
+                self.max_episode_tokens is None or self.max_episode_tokens >= 1,
+                ">= 1, or None for the context's length",
+            ),
             ("aggregation", self.aggregation in AGGREGATIONS, f"one of {', '.join(AGGREGATIONS)}"),
             ("num_epochs", self.num_epochs >= 1, ">= 1"),
             (
@@ -305,6 +313,7 @@ _TRAINING_SETTINGS = (
     "max_refills",
     "algorithm",
     *COMMON_SETTINGS,
+    "max_episode_tokens",
     "adam_betas",
     "adam_epsilon",
     "weight_decay",

@@ -100,13 +100,13 @@ class GRPO(Algorithm):
         self._log_lifetime(("rollouts", "num_sampled_completion_tokens_lifetime"), tokens)
         # The names that RLlib's own stoppers and schedulers look for.
         self._log(ENV_RUNNER_RESULTS, episode_return_mean=summary["reward_mean"])
-        num_sampled = len(sample.rollouts) + len(sample.discarded)
-        self._log_lifetime((ENV_RUNNER_RESULTS, "num_env_steps_sampled_lifetime"), num_sampled)
+        num_steps = sum(r.num_turns for r in (*sample.rollouts, *sample.discarded))
+        self._log_lifetime((ENV_RUNNER_RESULTS, "num_env_steps_sampled_lifetime"), num_steps)
 
     def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
         """Evaluates on the held-out problems: greedy, and sampled at the training temperature.
 
-        The same problems every time, one completion each, on the training env runners and their engines.
+        The same problems every time, one episode each, on the training env runners and their engines.
 
         Returns:
             {"greedy": `evaluation_summary`, "sampled": the same, "env_runners": {"episode_return_mean": greedy's}}.
@@ -206,6 +206,7 @@ class GRPO(Algorithm):
                 resets=groups,
                 sampling=self.config.sampling_params(base=sampling, seed=seed),
                 max_prompt_tokens=self.config.max_prompt_tokens,
+                max_episode_tokens=self.config.max_episode_tokens,
                 env=env,
             )
             tasks.append(partial(_sample_request, request=request))
@@ -226,7 +227,7 @@ class GRPO(Algorithm):
     def _advantages(self, rollouts: list[Rollout]) -> GroupAdvantages:
         rewards = np.array([r.reward for r in rollouts])
         if buffer := self.config.overlong_buffer_tokens():
-            lengths = np.array([len(r.completion_token_ids) for r in rollouts])
+            lengths = np.array([r.num_own_tokens for r in rollouts])
             rewards += self.config.overlong_penalty * overlong_punishment(lengths, self.config.max_tokens, buffer)
         if self.config.kl_coeff and self.config.kl_placement == "reward":
             batch = _as_batch({**padded_columns(rollouts), "rewards": rewards})

@@ -16,7 +16,7 @@ def rollout_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Returns the means over B rollouts; see `runners.run_folder.metrics` for each name's meaning."""
     rewards = np.array([r.reward for r in rollouts])
     known = rewards[~np.isnan(rewards)]
-    lengths = np.array([len(r.completion_token_ids) for r in rollouts])
+    lengths = np.array([r.num_own_tokens for r in rollouts])
     summary = {
         "reward_mean": float(known.mean()) if known.size else math.nan,
         "reward_std": float(known.std()) if known.size else math.nan,
@@ -26,6 +26,7 @@ def rollout_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
         "prompt_tokens_mean": float(np.mean([len(r.prompt_token_ids) for r in rollouts])),
         "truncated_share": float(np.mean([r.finish_reason == "length" for r in rollouts])),
         "num_completion_tokens": float(lengths.sum()),
+        "turns_mean": float(np.mean([r.num_turns for r in rollouts])),
     }
     correct = [r.correct for r in rollouts if r.correct is not None]
     if correct:
@@ -40,7 +41,7 @@ def step_summary(sample: StepSample) -> dict[str, float]:
     chosen, not how good the policy is.
     """
     summary = rollout_summary([*sample.rollouts, *sample.discarded])
-    trained = sum(len(r.completion_token_ids) for r in sample.rollouts)
+    trained = sum(r.num_own_tokens for r in sample.rollouts)
     return {
         **summary,
         "num_completion_tokens": float(trained),

@@ -52,6 +52,15 @@ def test_act_is_text_in_text_out(agent: Agent) -> None:
     assert isinstance(agent.act("Tom has 3 pens and buys 4 more. How many pens does he have?"), str)
 
 
+def test_a_dialogue_goes_on_behind_the_sampled_tokens(agent: Agent, prompts: Prompts) -> None:
+    [[first]] = agent.generate(prompts[:1], GREEDY)
+    dialogue = [*prompts[0], *first.token_ids]
+    message = agent.encode_next(dialogue, "Try again.")
+    assert "Try again." in agent.tokenizer.decode(message)
+    [[second]] = agent.generate([[*dialogue, *message]], GREEDY)
+    assert second.token_ids
+
+
 def test_unicode(agent: Agent) -> None:
     prompt = agent.encode("Zoë buys 3 🍎 for ¥5 — wie viel? \u200b\u202e")
     [[completion]] = agent.generate([prompt], SamplingParams(max_tokens=30))

@@ -68,6 +68,14 @@ def test_help_lists_the_algorithms(capsys):
     assert all(f"\n  {name} " in listed for name in ALGORITHMS)
 
 
+def test_another_environment_brings_its_own_options():
+    options = ["--env", "gsm8k_env:GSM8KMultiTurn-v0", "--dataset", "builtin:1", "--env-option", "max_turns=2"]
+    settings = run_settings(parse_args([*options, "--eval-env-option", "split=test"]))
+    assert settings["env_options"] == {"dataset": "builtin:1", "max_turns": 2}
+    assert settings["eval_env_options"] == {"split": "test"}
+    assert run_settings(parse_args(options))["eval_env_options"] == {}
+
+
 def test_an_assignment_without_a_value_is_refused():
     with pytest.raises(ValueError, match=r"--set 'lr': expected NAME=VALUE"):
         run_settings(parse_args(["--set", "lr"]))

@@ -10,11 +10,12 @@ import torch
 
 from runners.objectives.advantages import ADVANTAGES
 from runners.objectives.algorithms import ALGORITHMS
-from runners.objectives.batching import loss_mask_from_lengths, micro_batches, trim
+from runners.objectives.batching import micro_batches, trim
 from runners.objectives.logprobs import completion_logprobs
 from runners.objectives.objective import ObjectiveConfig, ObjectiveInputs, policy_loss
 from runners.objectives.reductions import sequence_loss_weights
 from runners.objectives.stats import PolicyStats
+from tests.runners.objectives.masks import loss_mask_from_lengths
 
 try:
     import trl

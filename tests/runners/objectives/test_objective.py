@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from runners.objectives.advantages import group_advantages
-from runners.objectives.batching import loss_mask_from_lengths, micro_batches, trim
+from runners.objectives.batching import micro_batches, trim
 from runners.objectives.logprobs import completion_logprobs
 from runners.objectives.objective import ObjectiveConfig, ObjectiveInputs, policy_loss
 from runners.objectives.reductions import AGGREGATIONS, sequence_loss_weights
 from runners.objectives.stats import PolicyStats
 from runners.objectives.surrogates import SURROGATES, TokenLoss
+from tests.runners.objectives.masks import loss_mask_from_lengths
 
 EVERYTHING = ObjectiveConfig(
     clip_param_high=0.28, dual_clip=3.0, kl_coeff=0.1, entropy_coeff=0.01, importance_cap=1.1, kl_estimator="k3"
