@@ -25,11 +25,11 @@ class GSM8KTokensEnv(gym.Env[Observation, int | np.integer]):
     ## Description
 
     The problems, prompts and grades of `GSM8K-v0`, with generation made part of the environment: an action appends
-    one token to the sequence, and the text is graded when it ends. Spaces have a fixed size, so that any
-    algorithm for discrete actions runs on it: RLlib's PPO, a CleanRL script, tabular methods on a small alphabet.
+    one token to the sequence, and the text is graded when it ends. The spaces have a fixed size, so that any algorithm
+    for discrete actions runs on it, such as RLlib's PPO or a script in CleanRL's manner.
 
-    The usual environment of a language model is `GSM8K-v0`, whose action is the whole text; engines generate far
-    faster than `step` can be called.
+    A language model's usual environment is `GSM8K-v0`, whose action is the whole text: an engine writes it without a
+    `step` for every token.
 
     ```python
     >>> import gymnasium as gym
