@@ -66,7 +66,7 @@ def greedy_return(module: Any, env: gym.Env, num_problems: int) -> float:
 
 
 def run(seed: int, num_problems: int, iterations: int) -> tuple[dict[str, float], list[tuple[int, float]]]:
-    """Trains a seed; returns its figures and the mean sampled return of each iteration, beside the steps until then."""
+    """Trains a seed; returns its figures, and after each iteration (steps so far, mean of the last 100 returns)."""
     options = OPTIONS | {"dataset": f"builtin:1:{num_problems}"}
     train, held_out = (gym.make(ENV_ID, split=split, **options) for split in ("train", "test"))
     algo = ppo_config(options, iterations, seed).build_algo()
