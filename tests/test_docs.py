@@ -13,8 +13,8 @@ from runners.objectives.algorithms import ALGORITHMS, markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN = (ROOT / "docs" / "custom_algorithm.md").read_text(encoding="utf-8")
-SMALL = "--dataset builtin:1:64 --steps 2 --eval-interval 0 --eval-problems 4 --num-threads 1 --name own"
-SIZES = {"num_prompts": 4, "group_size": 4, "minibatch_size": 8, "max_tokens": 16}
+SMALL = "--dataset builtin:1-2 --steps 2 --eval-interval 0 --eval-problems 4 --num-threads 1 --name own"
+SIZES = {"num_prompts": 4, "group_size": 4, "minibatch_size": 8, "max_tokens": 48}
 
 
 @pytest.mark.parametrize("num_learners", [0, 1])
