@@ -97,6 +97,7 @@ def rollouts() -> list[Rollout]:
             text="",
             prompt_token_ids=(5,),
             completion_token_ids=tuple(range(6, 6 + len(ratios))),
+            completion_mask=np.ones(len(ratios), np.bool_),
             rollout_logprobs=np.full(len(ratios), -1, np.float32),
             reward=reward,
             correct=None,

@@ -22,6 +22,7 @@ def group(group_id, rewards):
             text="",
             prompt_token_ids=(1,),
             completion_token_ids=(2,) * (group_id + 1),
+            completion_mask=np.ones(group_id + 1, np.bool_),
             rollout_logprobs=np.zeros(group_id + 1, np.float32),
             reward=reward,
             correct=None,
