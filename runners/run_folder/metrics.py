@@ -9,15 +9,25 @@ _ROLLOUTS, _LEARNER, _EVALUATION = "rollouts", "learners/default_policy", "evalu
 
 # name -> (place in the result, meaning). This table is the documentation of metrics.jsonl.
 METRICS: dict[str, tuple[str, str]] = {
-    "reward_mean": (_ROLLOUTS, "Mean reward of the step's episodes; missing rewards left out."),
-    "reward_std": (_ROLLOUTS, "Standard deviation of the same rewards."),
+    "reward_mean": (
+        _ROLLOUTS,
+        "Mean return of all episodes sampled in the step, as the environment gave it; missing ones left out.",
+    ),
+    "reward_std": (_ROLLOUTS, "Standard deviation of the same returns."),
     "accuracy": (_ROLLOUTS, "Share of episodes whose last step the environment calls correct, where it does."),
-    "flat_group_share": (_ROLLOUTS, "Share of groups whose rewards are all equal; their advantages are 0."),
+    "flat_group_share": (
+        _ROLLOUTS,
+        "Share of the groups trained on whose rewards, shaped, are all equal: they teach nothing.",
+    ),
     "missing_rewards": (_ROLLOUTS, "Episodes whose reward the environment could not compute (NaN)."),
     "completion_tokens_mean": (_ROLLOUTS, "Mean tokens the policy wrote in an episode, end tokens included."),
     "completion_tokens_max": (_ROLLOUTS, "Most tokens the policy wrote in an episode."),
     "prompt_tokens_mean": (_ROLLOUTS, "Mean tokens of a prompt."),
-    "num_completion_tokens": (_ROLLOUTS, "Tokens generated in the step."),
+    "num_completion_tokens": (_ROLLOUTS, "The policy's tokens that are trained on."),
+    "num_sampled_completion_tokens": (_ROLLOUTS, "Tokens generated in the step, thrown away or not."),
+    "num_sampled_completion_tokens_lifetime": (_ROLLOUTS, "The same since the start: the budget used."),
+    "num_refills": (_ROLLOUTS, "Rounds in which dynamic_sampling drew further problems."),
+    "num_refill_rollouts": (_ROLLOUTS, "Episodes sampled for them: as many were thrown away."),
     "turns_mean": (_ROLLOUTS, "Mean turns of an episode; 1 where the environment has one step an episode."),
     "truncated_share": (
         _ROLLOUTS,

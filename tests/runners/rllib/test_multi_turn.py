@@ -126,7 +126,7 @@ def difference(algo, rollouts):
 @pytest.mark.parametrize("share_prompts", [True, False])
 def test_engine_and_learner_agree_on_every_turn(build, share_prompts):
     algo = real_algo(build, share_prompts=share_prompts)
-    rollouts, _ = algo._sample_step()
+    rollouts = algo._sample_step().rollouts
     several = [r for r in rollouts if r.num_turns > 1]
     assert several and any(r.num_turns == 3 for r in several)
     mean, largest = difference(algo, rollouts)
@@ -140,7 +140,7 @@ def test_engine_and_learner_agree_on_every_turn(build, share_prompts):
 def test_the_dialogue_is_what_the_environment_said(build):
     algo = real_algo(build)
     agent = algo.env_runner_group.local_env_runner.agent
-    rollouts, _ = algo._sample_step()
+    rollouts = algo._sample_step().rollouts
     for rollout in rollouts:
         ids, mask = np.array(rollout.completion_token_ids), rollout.completion_mask
         opened = np.flatnonzero(mask & ~np.r_[False, mask[:-1]])
