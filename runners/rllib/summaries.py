@@ -60,7 +60,7 @@ def group_summary(advantages: GroupAdvantages) -> dict[str, float]:
 def evaluation_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Returns `rollout_summary` with the standard error of the accuracy (of the mean reward without one).
 
-    One completion a problem, so the problems are independent draws: se = sqrt(p (1 - p) / n) for 0/1 outcomes.
+    One episode a problem, so the problems are independent draws: se = sqrt(p (1 - p) / n) for 0/1 outcomes.
     """
     summary = rollout_summary(rollouts)
     outcomes = np.array([r.reward if r.correct is None else float(r.correct) for r in rollouts])
