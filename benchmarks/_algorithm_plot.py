@@ -13,8 +13,8 @@ import matplotlib.pyplot as plt
 from _algorithm_report import BASELINE, THRESHOLDS, by_score
 from matplotlib.axes import Axes
 
-# Paul Tol's "muted" scheme, made for colour-blind readers (https://sronpersonalpages.nl/~pault/); the baseline is black.
-# Where the colours are used up, the line's style tells algorithms apart.
+# Paul Tol's "muted" scheme, made for colour-blind readers (https://sronpersonalpages.nl/~pault/), and black for the
+# baseline. Where the colours are used up, the line's style tells algorithms apart.
 _COLORS = ("#332288", "#CC6677", "#117733", "#88CCEE", "#AA4499", "#999933", "#882255", "#44AA99", "#DDCC77")
 _STYLES = ("-", "--", ":")
 _BASELINE_COLOR = "#000000"

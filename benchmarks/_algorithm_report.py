@@ -17,10 +17,17 @@ Record = Mapping[str, Any]
 
 
 def best_lr(records: Sequence[Record]) -> float:
-    """Returns the learning rate with the best mean sampled score over seeds and levels; the smaller one of a tie."""
-    rates = sorted({record["key"]["lr"] for record in records})
-    score = {lr: fmean(fmean(r["scores"]["sampled"]) for r in records if r["key"]["lr"] == lr) for lr in rates}
-    return max(rates, key=score.__getitem__)  # the first of equals
+    """Returns the learning rate with the best mean sampled score over seeds and levels; the smaller one of a tie.
+
+    A rate at which a run diverged is taken only if all rates had one.
+    """
+    by_rate = {lr: [r for r in records if r["key"]["lr"] == lr] for lr in sorted({r["key"]["lr"] for r in records})}
+
+    def merit(lr: float) -> tuple[bool, float]:
+        stable = not any(record["diverged"] for record in by_rate[lr])
+        return stable, fmean(fmean(record["scores"]["sampled"]) for record in by_rate[lr])
+
+    return max(by_rate, key=merit)  # the first of equals
 
 
 def algorithm_figures(
@@ -66,7 +73,7 @@ def _scores(records: Sequence[Record], kind: str) -> np.ndarray:
 
 
 def _curve(record: Record, start: Record, grid: np.ndarray) -> np.ndarray:
-    """Returns [K, T]: sampled accuracy at each number of tokens, between two evaluations on the line that joins them."""
+    """Returns [K, T]: sampled accuracy over tokens, between two evaluations on the line that joins them."""
     tokens = [0, *record["curve"]["tokens"]]
     levels = np.array([start["sampled"], *record["curve"]["sampled"]]).T
     return np.stack([np.interp(grid, tokens, level) for level in levels], axis=-1)
@@ -94,7 +101,8 @@ def table(figures: Mapping[str, Mapping[str, Any]]) -> str:
         better = "-" if row["better_than_baseline"] is None else _shown(row["better_than_baseline"], 2)
         scores = f"{_shown(row['sampled'], 3)} | {_shown(row['greedy'], 3)} | {better}"
         work = f"{row['tokens']:,.0f} | {row['steps']:.0f} | {row['train_s']:.0f}"
-        lines.append(f"| {name} | {len(row['seeds'])} | {scores} | {work} |")
+        seeds = f"{len(row['seeds'])}" + (f" ({len(row['diverged'])} diverged)" if row["diverged"] else "")
+        lines.append(f"| {name} | {seeds} | {scores} | {work} |")
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """One run of the comparison of algorithms: train until the tokens are spent, score on held-out problems, keep the file.
 
-Everything that has to be the same for all algorithms stands in `Protocol`; what an algorithm is, in `training_settings`.
+All that is to be the same for every algorithm stands in `Protocol`; what an algorithm is, in `training_settings`.
 """
 
 from __future__ import annotations

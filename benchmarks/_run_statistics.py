@@ -94,8 +94,8 @@ def bootstrap(
 
     Args:
         statistic: Of as many arrays as are given, [..., R, T] each, to [...].
-        *scores: [..., R, T]. All have the same R and the same rows are drawn from each, so row i of one belongs to row i
-            of the other (the same seed).
+        *scores: [..., R, T], all of the same R. The same rows are drawn from each: row i of one belongs to row i of
+            the other (the same seed).
         resamples: How many times R rows are drawn with replacement.
         confidence: Share of the resamples inside the interval.
         seed: Of the draws.

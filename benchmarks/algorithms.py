@@ -29,16 +29,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-for name, value in (
-    ("TOKENIZERS_PARALLELISM", "false"),
-    ("HF_HUB_OFFLINE", "1"),
-    ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
-    ("OMP_NUM_THREADS", "1"),
-    ("OMP_WAIT_POLICY", "PASSIVE"),
-    ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
-    ("RAY_AIR_NEW_OUTPUT", "0"),  # Tune's own tables cannot be silenced otherwise
-):
-    os.environ.setdefault(name, value)  # before torch is imported; the runs' processes inherit them
+if __name__ == "__main__":
+    # Before torch is imported; the runs' processes inherit it.
+    _DEFAULTS = {
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",  # Tune's own tables cannot be silenced otherwise
+    }
+    os.environ.update({**_DEFAULTS, **os.environ})
 
 import ray
 import torch
@@ -208,12 +209,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     protocol = replace(Protocol(), **{name: getattr(args, name) for name in PROTOCOL_OPTIONS})
     folder = RunFolder(args.runs_dir, protocol)
     concurrent = args.max_concurrent or max(1, (os.cpu_count() or 1) // protocol.threads)
-    errors: list[str] = []
+    num_failed = 0
 
     def run(keys: Sequence[RunKey]) -> None:
-        if not args.report_only:
-            _start_ray(concurrent, protocol.threads)
-            errors.extend(run_missing(keys, folder, concurrent, protocol))
+        nonlocal num_failed
+        if args.report_only:
+            return
+        _start_ray(concurrent, protocol.threads)
+        for message in run_missing(keys, folder, concurrent, protocol):
+            num_failed += 1
+            print(message, file=sys.stderr)
 
     try:
         start = start_scores(folder, protocol)
@@ -228,9 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted. Finished runs are kept: give the command again to go on.", file=sys.stderr)
         return 130
-    for message in errors:
-        print(message, file=sys.stderr)
-    return 1 if errors else 0
+    return 1 if num_failed else 0
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ def test_table_and_order() -> None:
     rows = [line.split(" | ") for line in table(figures).splitlines()[2:]]
     assert [row[0] for row in rows] == ["| rloo", "| grpo", "| gspo"]
     assert rows[1][2].startswith("0.450 [")
+    assert [row[1] for row in rows] == ["2 (1 diverged)", "2", "2"]
     assert [row[4].split(" ")[0] for row in rows] == ["-", "-", "0.25"]
     assert rows[0][5:] == ["1,000", "4", "2 |"]
 
@@ -73,6 +74,12 @@ def test_best_learning_rate() -> None:
         for seed, sampled in enumerate(seeds)
     ]
     assert best_lr(records) == 3e-4  # 0.4, 0.5, 0.5: the smaller of the two best
+
+
+def test_a_rate_that_diverged_is_not_chosen() -> None:
+    wild, calm = record(lr=1e-3, sampled=[0.9, 0.9], diverged="nan"), record(sampled=[0.5, 0.5])
+    assert best_lr([wild, calm]) == 1e-4
+    assert best_lr([wild, {**calm, "diverged": "nan"}]) == 1e-3
 
 
 def test_unfinished_runs_are_left_out() -> None:

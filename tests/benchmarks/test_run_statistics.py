@@ -1,4 +1,4 @@
-"""Statistics of few runs, against numbers worked by hand, against scipy and against the whole bootstrap distribution."""
+"""Statistics of few runs: numbers worked by hand, scipy, and the whole bootstrap distribution."""
 
 import itertools
 
