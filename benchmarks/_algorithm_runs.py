@@ -1,6 +1,7 @@
 """One run of the comparison of algorithms: train until the tokens are spent, score on held-out problems, keep the file.
 
-All that is to be the same for every algorithm stands in `Protocol`; what an algorithm is, in `training_settings`.
+All that is to be the same for every algorithm stands in `Protocol`; what an algorithm is, in
+`runners.objectives.algorithms`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 import gsm8k_env  # noqa: F401  (registers GSM8K-v0)
 from agents import Agent, SamplingParams
 from runners.evaluation.generation import PosedProblem, pose_problems
+from runners.objectives.algorithms import ALGORITHMS
 from runners.rllib.grpo import GRPO, GRPOConfig
 from runners.support.atomic import replacing
 
@@ -74,35 +76,6 @@ class RunKey:
     def name(self) -> str:
         """The run's file name without its suffix."""
         return f"{self.algorithm}-lr{self.lr:g}-seed{self.seed}"
-
-
-ALGORITHMS: dict[str, dict[str, Any]] = {
-    "grpo": {"advantage": "grpo"},
-    "dr_grpo": {"advantage": "dr_grpo", "aggregation": "constant-length"},
-    "rloo": {"advantage": "rloo"},
-    "reinforce": {"advantage": "reinforce"},
-    "reinforce_batch": {"advantage": "reinforce_batch"},
-    "reinforce++": {"advantage": "reinforce++"},
-    "gspo": {"surrogate": "gspo", "clip_param": 3e-4, "clip_param_high": 4e-4, "aggregation": "sequence-mean"},
-    "cispo": {"surrogate": "cispo", "clip_param": 1.0},
-}
-
-
-def training_settings(name: str) -> dict[str, Any]:
-    """Returns what `GRPOConfig.training` takes for an algorithm.
-
-    Raises:
-        ValueError: For an unknown algorithm.
-    """
-    if name not in ALGORITHMS:
-        raise ValueError(f"Algorithm {name!r}, but it must be one of {', '.join(ALGORITHMS)}.")
-    return dict(ALGORITHMS[name])
-
-
-def generated_tokens(result: Mapping[str, Any]) -> int:
-    """Returns the tokens that a training step generated, those of completions it threw away included."""
-    rollouts = result["rollouts"]
-    return int(rollouts.get("num_sampled_completion_tokens", rollouts["num_completion_tokens"]))
 
 
 class HeldOutProblems:
@@ -169,7 +142,8 @@ def train_and_score(key: RunKey, protocol: Protocol) -> dict[str, Any]:
             diverged = str(error)
             break
         points_before = _points_reached(tokens, protocol)
-        tokens += generated_tokens(result)
+        # Those of completions that dynamic sampling threw away are among them.
+        tokens += int(result["rollouts"]["num_sampled_completion_tokens"])
         _log_step(log, result, tokens)
         if points_before < _points_reached(tokens, protocol) < protocol.curve_points:
             curve["tokens"].append(tokens)
@@ -181,7 +155,7 @@ def train_and_score(key: RunKey, protocol: Protocol) -> dict[str, Any]:
     return {
         "key": asdict(key),
         "protocol": asdict(protocol),
-        "settings": training_settings(key.algorithm),
+        "settings": dict(ALGORITHMS[key.algorithm].settings),
         "scores": scores,
         "tokens": tokens,
         "steps": len(log["tokens"]),
@@ -193,15 +167,14 @@ def train_and_score(key: RunKey, protocol: Protocol) -> dict[str, Any]:
 
 
 def _config(key: RunKey, protocol: Protocol) -> GRPOConfig:
-    settings = training_settings(key.algorithm)
     shared = {**protocol.training(), "lr": key.lr, "temperature": 1.0}
-    if clash := sorted(settings.keys() & shared.keys()):
+    if clash := sorted(ALGORITHMS[key.algorithm].settings.keys() & shared.keys()):
         raise ValueError(f"Algorithm {key.algorithm!r} sets {clash}, which the protocol holds equal for all of them.")
     return (
         GRPOConfig()
         .environment("gsm8k_env:GSM8K-v0", env_config={"dataset": f"builtin:{LEVELS[0]}-{LEVELS[-1]}"})
         .agents(policy_model=MODEL, engine="transformers", num_threads=protocol.threads)
-        .training(**shared, **settings)
+        .training(algorithm=key.algorithm, **shared)
         .debugging(seed=key.seed, log_level="ERROR")
     )
 

@@ -46,11 +46,12 @@ import torch
 import transformers
 from _algorithm_plot import plot
 from _algorithm_report import algorithm_figures, best_lr, group_by_algorithm, table
-from _algorithm_runs import ALGORITHMS, MODEL, HeldOutProblems, Protocol, RunFolder, RunKey, train_and_score
+from _algorithm_runs import MODEL, HeldOutProblems, Protocol, RunFolder, RunKey, train_and_score
 from _results import RESULTS, write_results
 from ray import tune
 
 import agents
+from runners.objectives.algorithms import ALGORITHMS
 from runners.support.provenance import provenance
 
 ROOT = Path(__file__).resolve().parent.parent

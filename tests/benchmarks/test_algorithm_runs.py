@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import ray
 import torch
-from _algorithm_runs import HeldOutProblems, Protocol, RunFolder, RunKey, generated_tokens, train_and_score
+from _algorithm_runs import HeldOutProblems, Protocol, RunFolder, RunKey, train_and_score
 
 import agents
+from runners.objectives.algorithms import ALGORITHMS
 from runners.rllib.grpo import GRPO
 from tests.benchmarks.records import record
 
@@ -87,15 +88,25 @@ def test_a_run_that_diverges_is_scored(monkeypatch: pytest.MonkeyPatch, finished
     assert len(run["scores"]["sampled"]) == 2
 
 
-def test_thrown_away_completions_count() -> None:
-    rollouts = {"num_completion_tokens": 10.0}
-    assert generated_tokens({"rollouts": rollouts}) == 10
-    assert generated_tokens({"rollouts": {**rollouts, "num_sampled_completion_tokens": 25.0}}) == 25
+def test_thrown_away_completions_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    train = GRPO.train
+
+    def noting(algo: GRPO) -> Any:
+        results.append(train(algo)["rollouts"])
+        return {"rollouts": results[-1]}
+
+    monkeypatch.setattr(GRPO, "train", noting)
+    run = train_and_score(replace(KEY, algorithm="dapo"), SMALL)
+    assert run["tokens"] == sum(r["num_sampled_completion_tokens"] for r in results)
+    assert run["tokens"] > sum(r["num_completion_tokens"] for r in results)  # something was thrown away
 
 
-def test_an_unknown_algorithm_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'grpq'.*grpo"):
-        train_and_score(replace(KEY, algorithm="grpq"), SMALL)
+def test_what_the_protocol_holds_equal_is_not_the_algorithms_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = replace(ALGORITHMS["grpo"], settings={"group_size": 64})
+    monkeypatch.setitem(ALGORITHMS, "greedy_grpo", spec)
+    with pytest.raises(ValueError, match=r"'greedy_grpo' sets \['group_size'\]"):
+        train_and_score(replace(KEY, algorithm="greedy_grpo"), SMALL)
 
 
 def test_held_out_problems_by_level() -> None:
