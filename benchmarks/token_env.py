@@ -27,7 +27,7 @@ import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_ID = "gsm8k_env:GSM8KTokens-v0"
-OPTIONS = {"instruction": "none", "alphabet": "0123456789", "max_tokens": 2, "max_prompt_tokens": 160}
+OPTIONS: dict[str, Any] = {"instruction": "none", "alphabet": "0123456789", "max_tokens": 2, "max_prompt_tokens": 160}
 NUM_HELD_OUT = 512
 
 
