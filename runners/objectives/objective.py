@@ -17,7 +17,7 @@ from runners.objectives.importance import (
 from runners.objectives.kl import KL_KINDS, KLKind, bounded, kl_estimate
 from runners.objectives.reductions import masked_sum
 from runners.objectives.stats import PolicyStats
-from runners.objectives.surrogates import SURROGATES, SurrogateInputs
+from runners.objectives.surrogates import SURROGATES, SurrogateInputs, token_advantages
 
 RatioReference = Literal["old", "rollout"]
 KLPlacement = Literal["loss", "reward"]
@@ -97,7 +97,7 @@ class ObjectiveInputs:
             they equal `logprobs` and the pass can be saved. With ratio_reference "rollout" it only serves to measure.
         rollout_logprobs: [B, T] the engine's; None if unknown.
         ref_logprobs: [B, T] the reference's; None if there is none.
-        advantages: [B].
+        advantages: [B, T], or [B] where a sequence has one for all its tokens.
         loss_mask: [B, T] bool, the policy's own tokens.
         loss_weights: [B] from `sequence_loss_weights` over the whole minibatch; rows of weight 0 are left out, whatever
             their other values.
@@ -115,7 +115,7 @@ class ObjectiveInputs:
     def __post_init__(self) -> None:
         shape = self.logprobs.shape
         assert len(shape) == 2 and self.loss_mask.shape == shape and self.loss_mask.dtype == torch.bool
-        assert self.advantages.shape == self.loss_weights.shape == shape[:1]
+        assert self.advantages.shape in (shape, shape[:1]) and self.loss_weights.shape == shape[:1]
         for tensor in (self.entropies, self.old_logprobs, self.rollout_logprobs, self.ref_logprobs):
             assert tensor is None or tensor.shape == shape
 
@@ -133,7 +133,7 @@ def policy_loss(inputs: ObjectiveInputs, config: ObjectiveConfig) -> tuple[torch
         The scalar to minimise, and the sums of what it saw (detached).
 
     Raises:
-        ValueError: If the configuration needs logprobs that the inputs lack.
+        ValueError: If the configuration needs logprobs that the inputs lack, or a surrogate's loss is not [B, T].
     """
     mask = inputs.loss_mask & (inputs.loss_weights != 0)[:, None]
     # Values outside the mask are anyone's guess, and infinity times zero is not zero: they go before they enter.
@@ -145,13 +145,18 @@ def policy_loss(inputs: ObjectiveInputs, config: ObjectiveConfig) -> tuple[torch
         SurrogateInputs(
             logprobs=logprobs,
             old_logprobs=reference,
-            advantages=inputs.advantages.where(mask.any(1), 0.0),
+            advantages=_within(mask, token_advantages(inputs.advantages, mask)),
             loss_mask=mask,
             clip_param=config.clip_param,
             clip_param_high=config.clip_param_high,
             dual_clip=config.dual_clip,
         )
     )
+    if surrogate.loss.shape != mask.shape:
+        raise ValueError(
+            f"The surrogate {config.surrogate!r} returned a loss of shape {list(surrogate.loss.shape)}; it must be "
+            f"[B, T] = {list(mask.shape)}, the shape of each of its inputs, advantages included."
+        )
     weights = _importance_weights(config, old, rollout, mask)
     kl = _reference_kl(config, logprobs, inputs.ref_logprobs, mask)
     per_token = surrogate.loss * weights

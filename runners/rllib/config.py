@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from runners.objectives.advantages import ADVANTAGES
 from runners.objectives.kl import KLKind
 from runners.objectives.objective import KLPlacement, ObjectiveConfig, RatioReference
 from runners.objectives.reductions import AGGREGATIONS, Aggregation
+from runners.rllib.critic import CriticLearner
 from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.learner import GRPOLearner
 from runners.rllib.rl_module import PLACEHOLDER_SPACE, TextPolicyModule
@@ -38,13 +40,13 @@ class GRPOSettings(AlgorithmConfig):
 
     Sampling (`training(...)`):
         num_prompts: N, problems a step. Default 32.
-        group_size: G >= 2, completions a problem. Default 8.
+        group_size: G >= 2, completions a problem; a critic needs no group, so G >= 1 with advantage "gae". Default 8.
         temperature, top_p: Of the training samples. Default 1.0 and 1.0; top_p < 1 is refused, because the learner
             would score another distribution than the one sampled from.
         max_prompt_tokens, max_tokens: Limits of prompt and completion. Default 512 and 256.
 
     Objective (`training(...)`):
-        advantage: A name in `objectives.advantages.ADVANTAGES`. Default "grpo".
+        advantage: A name in `objectives.advantages.ADVANTAGES`. Default "grpo"; "gae" adds the critic below.
         surrogate: A name in `objectives.surrogates.SURROGATES`. Default "clip".
         clip_param, clip_param_high, dual_clip: See `objectives.surrogates`. Default 0.2, None (= clip_param), None.
         ratio_reference: "old" (default) or "rollout"; see `objectives.objective`.
@@ -55,6 +57,13 @@ class GRPOSettings(AlgorithmConfig):
         kl_coeff: Weight of the KL to the first policy; 0 (default) keeps no reference model.
         kl_estimator: "k1", "k2" or "k3" (default). kl_placement: "loss" (default) or "reward".
         entropy_coeff: Weight of the entropy bonus. Default 0.
+
+    Critic, with advantage="gae" (`training(...)`): PPO with a value head on the policy's own transformer.
+        gamma, lambda_: Of `objectives.gae`, a token. Default 1.0 and 1.0: the return less the value.
+        whiten_advantages: Bring the advantages of a batch's tokens to mean 0 and deviation 1. Default True.
+        vf_loss_coeff: Weight of the value loss; it reaches the transformer too. Default 0.1.
+        vf_clip_param: Largest squared error of a value that counts; None (default) is no bound.
+        vf_lr: Learning rate of the value head, which starts from zero. Default 1e-3.
 
     Update (`training(...)`):
         lr, grad_clip, num_epochs, minibatch_size: As in RLlib; `minibatch_size` counts sequences of one optimizer step
@@ -100,6 +109,13 @@ class GRPOSettings(AlgorithmConfig):
         self.kl_estimator: KLKind = "k3"
         self.kl_placement: KLPlacement = "loss"
         self.entropy_coeff = 0.0
+
+        self.gamma = 1.0
+        self.lambda_ = 1.0
+        self.whiten_advantages = True
+        self.vf_loss_coeff = 0.1
+        self.vf_clip_param: float | None = None
+        self.vf_lr = 1e-3
 
         self.lr = 1e-6
         self.grad_clip = 1.0
@@ -189,13 +205,18 @@ class GRPOSettings(AlgorithmConfig):
             num_learners=max(1, self.num_learners),
         )
 
+    @property
+    def use_critic(self) -> bool:
+        """Whether the policy has a value head, and the learner trains it."""
+        return self.advantage == "gae"
+
     def num_minibatches(self) -> int:
         """Returns the optimizer steps of one epoch."""
         return self.num_prompts * self.group_size // (self.minibatch_size or self.num_prompts * self.group_size)
 
     def get_default_learner_class(self) -> type:
-        """Returns `GRPOLearner`."""
-        return GRPOLearner
+        """Returns `GRPOLearner`, or `CriticLearner` with a critic."""
+        return CriticLearner if self.use_critic else GRPOLearner
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """Returns the spec of `TextPolicyModule`."""
@@ -211,6 +232,7 @@ class GRPOSettings(AlgorithmConfig):
                 "max_logits": self.max_logits,
                 "share_prompts": self.share_prompts,
                 "entropy_coeff": self.entropy_coeff,
+                "value_head": self.use_critic,
             },
         )
 
@@ -227,7 +249,8 @@ class GRPOSettings(AlgorithmConfig):
         for name, ok, allowed in (
             ("env", isinstance(self.env, str), 'a registered Gymnasium id such as "gsm8k_env:GSM8K-v0"'),
             ("num_prompts", self.num_prompts >= 1, ">= 1"),
-            ("group_size", self.group_size >= 2, ">= 2: a group of one has no baseline"),
+            ("group_size", self.group_size >= 1, ">= 1"),
+            ("group_size", self.group_size >= 2 or self.use_critic, ">= 2: a group of one has no baseline"),
             ("temperature", self.temperature > 0, "> 0: greedy completions of a group are all the same"),
             ("top_p", self.top_p == 1.0, "1.0: the learner scores the whole distribution"),
             ("max_tokens", self.max_tokens >= 1, ">= 1"),
@@ -246,6 +269,11 @@ class GRPOSettings(AlgorithmConfig):
                 minibatch_size % learners == 0,
                 f"a divisor of the minibatch size, which is {minibatch_size}",
             ),
+            ("gamma", 0 <= self.gamma <= 1, "in [0, 1]"),
+            ("lambda_", 0 <= self.lambda_ <= 1, "in [0, 1]"),
+            ("vf_loss_coeff", 0 <= self.vf_loss_coeff < math.inf, ">= 0 and finite"),
+            ("vf_clip_param", self.vf_clip_param is None or self.vf_clip_param > 0, "> 0, or None for no bound"),
+            ("vf_lr", 0 <= self.vf_lr < math.inf, ">= 0 and finite"),
             ("micro_batch_tokens", self.micro_batch_tokens >= 1, ">= 1"),
         ):
             if not ok:
@@ -281,6 +309,11 @@ _TRAINING_SETTINGS = (
     "kl_estimator",
     "kl_placement",
     "entropy_coeff",
+    "lambda_",
+    "whiten_advantages",
+    "vf_loss_coeff",
+    "vf_clip_param",
+    "vf_lr",
     "adam_betas",
     "adam_epsilon",
     "weight_decay",

@@ -224,7 +224,8 @@ class GRPO(Algorithm):
 
     def _advantages(self, rollouts: list[Rollout]) -> GroupAdvantages:
         rewards = np.array([r.reward for r in rollouts])
-        if self.config.kl_coeff and self.config.kl_placement == "reward":
+        # With a critic the learner takes the KL off the reward of each token.
+        if self.config.kl_coeff and self.config.kl_placement == "reward" and not self.config.use_critic:
             batch = _as_batch({**padded_columns(rollouts), "rewards": rewards})
             rewards = self._ask_first_learner(partial(_rewards_less_kl, batch=batch))
         group_ids = np.array([r.group_id for r in rollouts])

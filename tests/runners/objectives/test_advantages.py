@@ -110,7 +110,7 @@ def test_infinite_reward_is_an_error():
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"'gropo'\. Did you mean 'grpo'\?.*dr_grpo, grpo, reinforce"):
+    with pytest.raises(ValueError, match=r"'gropo'\. Did you mean 'grpo'\?.*dr_grpo, gae, grpo, reinforce"):
         ADVANTAGES.lookup("gropo")
     with pytest.raises(ValueError, match="cannot be imported"):
         ADVANTAGES.lookup("no_such_module:f")

@@ -119,7 +119,7 @@ def test_users_own_surrogate_is_a_few_lines():
     @register_surrogate("soft")
     def soft(given: SurrogateInputs) -> TokenLoss:
         gate = 4 * torch.sigmoid(given.log_ratio.clamp(-20, 20).exp() - 1)
-        return TokenLoss(loss=-gate * given.advantages[:, None], clipped=torch.zeros_like(given.loss_mask))
+        return TokenLoss(loss=-gate * given.advantages, clipped=torch.zeros_like(given.loss_mask))
 
     try:
         result, gradient = run("soft", inputs([[0.0]], [3.0]))

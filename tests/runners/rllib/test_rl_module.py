@@ -18,6 +18,7 @@ def module(model, **changes):
         "max_logits": 2**20,
         "entropy_coeff": 0.0,
         "share_prompts": True,
+        "value_head": False,
     }
     return TextPolicyModule(
         observation_space=PLACEHOLDER_SPACE, action_space=PLACEHOLDER_SPACE, model_config=config | changes
