@@ -14,7 +14,7 @@ from runners.objectives.logprobs import completion_logprobs
 from runners.objectives.objective import ObjectiveConfig, ObjectiveInputs, policy_loss
 from runners.objectives.reductions import AGGREGATIONS, sequence_loss_weights
 from runners.objectives.stats import PolicyStats
-from runners.objectives.surrogates import SURROGATES
+from runners.objectives.surrogates import SURROGATES, SurrogateInputs, TokenLoss, register_surrogate
 
 EVERYTHING = ObjectiveConfig(
     clip_param_high=0.28, dual_clip=3.0, kl_coeff=0.1, entropy_coeff=0.01, importance_cap=1.1, kl_estimator="k3"
@@ -191,6 +191,33 @@ def test_c18_first_update_is_reinforce(surrogate, explicit):
     assert stats.clip_frac == 0 and stats.ratio_max == 1 and stats.approx_kl == 0 and stats.importance_weight == 1
     if surrogate in ("clip", "gspo"):
         assert abs(loss.item()) < 1e-9  # the advantages of a group sum to 0, and a sequence's tokens to one each
+
+
+@pytest.mark.parametrize("surrogate", sorted(SURROGATES))
+def test_an_advantage_for_each_token(surrogate):
+    config = dataclasses.replace(EVERYTHING, surrogate=surrogate)
+    inputs = make_inputs()
+    spread = inputs.advantages[:, None].expand_as(inputs.loss_mask)
+    loss, gradient, stats = evaluate(inputs, config)
+    outside = spread.where(inputs.loss_mask, math.nan)
+    same = evaluate(dataclasses.replace(inputs, advantages=outside), config)
+    assert torch.equal(loss, same[0]) and torch.equal(gradient, same[1]) and stats == same[2]
+    each = dataclasses.replace(inputs, advantages=spread * torch.linspace(0.5, 2, inputs.loss_mask.shape[1]).double())
+    parts = [evaluate(rows_of(each, rows), config) for rows in torch.arange(8).split([3, 5])]
+    torch.testing.assert_close(sum(part[0] for part in parts), evaluate(each, config)[0], rtol=1e-6, atol=1e-9)
+
+
+def test_a_surrogates_loss_of_another_shape_is_refused():
+    @register_surrogate("sideways")
+    def sideways(given: SurrogateInputs) -> TokenLoss:
+        loss = -given.logprobs * given.advantages[:, None]
+        return TokenLoss(loss=loss, clipped=torch.zeros_like(given.loss_mask))
+
+    try:
+        with pytest.raises(ValueError, match=r"'sideways' returned a loss of shape \[8, 8, 12\].* \[8, 12\]"):
+            policy_loss(make_inputs(), dataclasses.replace(PLAIN, surrogate="sideways"))
+    finally:
+        del SURROGATES["sideways"]
 
 
 def test_c19_constants_carry_no_gradient():
