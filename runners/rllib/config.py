@@ -63,7 +63,7 @@ class GRPOSettings(AlgorithmConfig):
         whiten_advantages: Bring the advantages of a batch's tokens to mean 0 and deviation 1. Default True.
         vf_loss_coeff: Weight of the value loss; it reaches the transformer too. Default 0.1.
         vf_clip_param: Largest squared error of a value that counts; None (default) is no bound.
-        vf_lr: Learning rate of the value head, which starts from zero. Default 1e-3.
+        vf_lr: Learning rate of the value head, which starts from zero; small models bear more. Default 1e-4.
 
     Update (`training(...)`):
         lr, grad_clip, num_epochs, minibatch_size: As in RLlib; `minibatch_size` counts sequences of one optimizer step
@@ -115,7 +115,7 @@ class GRPOSettings(AlgorithmConfig):
         self.whiten_advantages = True
         self.vf_loss_coeff = 0.1
         self.vf_clip_param: float | None = None
-        self.vf_lr = 1e-3
+        self.vf_lr = 1e-4
 
         self.lr = 1e-6
         self.grad_clip = 1.0
@@ -249,8 +249,8 @@ class GRPOSettings(AlgorithmConfig):
         for name, ok, allowed in (
             ("env", isinstance(self.env, str), 'a registered Gymnasium id such as "gsm8k_env:GSM8K-v0"'),
             ("num_prompts", self.num_prompts >= 1, ">= 1"),
-            ("group_size", self.group_size >= 1, ">= 1"),
             ("group_size", self.group_size >= 2 or self.use_critic, ">= 2: a group of one has no baseline"),
+            ("group_size", self.group_size >= 1, ">= 1"),
             ("temperature", self.temperature > 0, "> 0: greedy completions of a group are all the same"),
             ("top_p", self.top_p == 1.0, "1.0: the learner scores the whole distribution"),
             ("max_tokens", self.max_tokens >= 1, ">= 1"),
