@@ -17,7 +17,7 @@ from runners.objectives.importance import (
 from runners.objectives.kl import KL_KINDS, KLKind, bounded, kl_estimate
 from runners.objectives.reductions import masked_sum
 from runners.objectives.stats import PolicyStats
-from runners.objectives.surrogates import SURROGATES, SurrogateInputs, token_advantages
+from runners.objectives.surrogates import SURROGATES, SurrogateInputs, TokenLoss, token_advantages
 
 RatioReference = Literal["old", "rollout"]
 KLPlacement = Literal["loss", "reward"]
@@ -133,7 +133,8 @@ def policy_loss(inputs: ObjectiveInputs, config: ObjectiveConfig) -> tuple[torch
         The scalar to minimise, and the sums of what it saw (detached).
 
     Raises:
-        ValueError: If the configuration needs logprobs that the inputs lack, or a surrogate's loss is not [B, T].
+        ValueError: If the configuration needs logprobs that the inputs lack, or a surrogate of a user's own does not
+            return a `TokenLoss` of the right shape.
     """
     mask = inputs.loss_mask & (inputs.loss_weights != 0)[:, None]
     # Values outside the mask are anyone's guess, and infinity times zero is not zero: they go before they enter.
@@ -152,11 +153,7 @@ def policy_loss(inputs: ObjectiveInputs, config: ObjectiveConfig) -> tuple[torch
             dual_clip=config.dual_clip,
         )
     )
-    if surrogate.loss.shape != mask.shape:
-        raise ValueError(
-            f"The surrogate {config.surrogate!r} returned a loss of shape {list(surrogate.loss.shape)}; it must be "
-            f"[B, T] = {list(mask.shape)}, the shape of each of its inputs, advantages included."
-        )
+    _check_surrogate(config.surrogate, surrogate, mask)
     weights = _importance_weights(config, old, rollout, mask)
     kl = _reference_kl(config, logprobs, inputs.ref_logprobs, mask)
     per_token = surrogate.loss * weights
@@ -189,6 +186,16 @@ def policy_loss(inputs: ObjectiveInputs, config: ObjectiveConfig) -> tuple[torch
 
 def _within(mask: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return values.where(mask, values.new_zeros(()))
+
+
+def _check_surrogate(name: str, result: TokenLoss, mask: torch.Tensor) -> None:
+    if not isinstance(result, TokenLoss):
+        raise ValueError(f"The surrogate {name!r} returned a {type(result).__name__}; it must return a TokenLoss.")
+    if not result.loss.shape == result.clipped.shape == mask.shape:
+        raise ValueError(
+            f"The surrogate {name!r} returned loss of shape {tuple(result.loss.shape)} and clipped of shape "
+            f"{tuple(result.clipped.shape)}; both must be [B, T] = {tuple(mask.shape)}, one value for each token."
+        )
 
 
 def _ratio_reference(config: ObjectiveConfig, old: torch.Tensor, rollout: torch.Tensor | None) -> torch.Tensor:

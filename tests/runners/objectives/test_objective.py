@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from runners.objectives.advantages import group_advantages
-from runners.objectives.batching import loss_mask_from_lengths, micro_batches, trim
+from runners.objectives.batching import micro_batches, trim
 from runners.objectives.logprobs import completion_logprobs
 from runners.objectives.objective import ObjectiveConfig, ObjectiveInputs, policy_loss
 from runners.objectives.reductions import AGGREGATIONS, sequence_loss_weights
 from runners.objectives.stats import PolicyStats
-from runners.objectives.surrogates import SURROGATES, SurrogateInputs, TokenLoss, register_surrogate
+from runners.objectives.surrogates import SURROGATES, TokenLoss
+from tests.runners.objectives.masks import loss_mask_from_lengths
 
 EVERYTHING = ObjectiveConfig(
     clip_param_high=0.28, dual_clip=3.0, kl_coeff=0.1, entropy_coeff=0.01, importance_cap=1.1, kl_estimator="k3"
@@ -207,19 +208,6 @@ def test_an_advantage_for_each_token(surrogate):
     torch.testing.assert_close(sum(part[0] for part in parts), evaluate(each, config)[0], rtol=1e-6, atol=1e-9)
 
 
-def test_a_surrogates_loss_of_another_shape_is_refused():
-    @register_surrogate("sideways")
-    def sideways(given: SurrogateInputs) -> TokenLoss:
-        loss = -given.logprobs * given.advantages[:, None]
-        return TokenLoss(loss=loss, clipped=torch.zeros_like(given.loss_mask))
-
-    try:
-        with pytest.raises(ValueError, match=r"'sideways' returned a loss of shape \[8, 8, 12\].* \[8, 12\]"):
-            policy_loss(make_inputs(), dataclasses.replace(PLAIN, surrogate="sideways"))
-    finally:
-        del SURROGATES["sideways"]
-
-
 def test_c19_constants_carry_no_gradient():
     inputs = make_inputs()
     leaves = {
@@ -312,3 +300,25 @@ def test_entropy_bonus_without_entropy_gradient_is_refused():
 def test_bad_options_name_the_value(name, value):
     with pytest.raises(ValueError, match=f"{value}"):
         ObjectiveConfig(**{name: value})
+
+
+def bare_tensor(inputs):
+    return inputs.logprobs
+
+
+def one_a_sequence(inputs):
+    loss = inputs.logprobs.sum(1)
+    return TokenLoss(loss=loss, clipped=loss > 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("bare_tensor", "returned a Tensor; it must return a TokenLoss"),
+        ("one_a_sequence", r"loss of shape \(8,\) .* must be \[B, T\] = \(8, 12\)"),
+    ],
+)
+def test_what_is_wrong_with_a_users_own_surrogate_is_said(name, message):
+    config = ObjectiveConfig(surrogate=f"{__name__}:{name}")
+    with pytest.raises(ValueError, match=message):
+        policy_loss(make_inputs(), config)

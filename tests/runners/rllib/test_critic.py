@@ -7,7 +7,8 @@ import pytest
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
-import tests.runners.addition_env  # noqa: F401  (registers Addition-v0)
+import tests.runners.addition_env
+import tests.runners.two_turn_env  # noqa: F401  (registers TwoTurn-v0)
 from runners.rllib.grpo import GRPO, _as_batch
 from runners.rllib.train_batch import build_train_batch, padded_columns
 from runners.run_folder.metrics import metrics_row
@@ -22,7 +23,7 @@ def ppo_config(**training):
 
 def sampled(algo):
     """The rollouts of a step, and the columns that its update would get."""
-    rollouts, _ = algo._sample_step()
+    rollouts = algo._sample_step().rollouts
     columns = build_train_batch(
         rollouts, algo._advantages(rollouts), algo.config.batch_plan(), np.random.default_rng(0)
     )
@@ -53,6 +54,17 @@ def test_a_new_head_knows_nothing_and_each_token_gets_the_return(build):
     assert sorted(rewards.tolist()) == sorted(r.reward for r in rollouts)
     expected = rewards[:, None].where(batch["loss_mask"], 0.0)
     assert torch.equal(batch["advantages"], expected) and torch.equal(batch["value_targets"], expected)
+
+
+def test_own_tokens_of_all_turns_get_an_advantage_and_the_environments_none(build):
+    config = small_config("tests.runners.two_turn_env:TwoTurn-v0", {}, advantage="gae", whiten_advantages=False)
+    algo = build(config)
+    rollouts, columns = sampled(algo)
+    assert any(r.num_turns == 2 for r in rollouts)
+    batch = prepared(algo.learner_group._learner, columns)
+    expected = torch.as_tensor(columns["advantages"])[:, None].where(torch.as_tensor(columns["loss_mask"]), 0.0)
+    assert torch.equal(batch["advantages"], expected)
+    algo.train()
 
 
 def test_the_value_loss_falls_on_a_batch_that_stays(build):
@@ -158,5 +170,5 @@ def test_settings_out_of_range_name_the_value(name, value):
 
 def test_only_a_critic_does_without_groups():
     ppo_config(group_size=1).validate()
-    with pytest.raises(ValueError, match="group_size=1, but it must be >= 2"):
+    with pytest.raises(ValueError, match="a group of one has no baseline"):
         small_config(group_size=1).validate()

@@ -110,19 +110,24 @@ def _fixed_columns(num_learners, advantage):
     from runners.rllib.rollout import Rollout
 
     rng = np.random.default_rng(0)
-    rollouts = [
-        Rollout(
+
+    def rollout(i, prompt, completion):
+        return Rollout(
             group_id=i // 4,
             observation="",
             text="",
-            prompt_token_ids=tuple(rng.integers(4, 500, size=5 + i // 4)),
-            completion_token_ids=tuple(rng.integers(4, 500, size=int(rng.integers(1, 20)))),
-            rollout_logprobs=np.float32(0.0),
+            prompt_token_ids=tuple(prompt),
+            completion_token_ids=tuple(completion),
+            completion_mask=np.ones(len(completion), dtype=np.bool_),
+            rollout_logprobs=np.zeros(len(completion), dtype=np.float32),
             reward=float(rng.integers(0, 2)),
             correct=None,
             finish_reason="stop",
             policy_version=0,
         )
+
+    rollouts = [
+        rollout(i, rng.integers(4, 500, size=5 + i // 4), rng.integers(4, 500, size=int(rng.integers(1, 20))))
         for i in range(16)
     ]
     rewards, group_ids = np.array([r.reward for r in rollouts]), np.array([r.group_id for r in rollouts])
@@ -190,8 +195,8 @@ def _die_once(env_runner, marker):
 
 
 def test_an_error_inside_an_env_runner_reaches_the_user(build):
-    config = small_config("tests.runners.addition_env:Addition-v0", {"steps": 2})
-    with pytest.raises(ValueError, match="the episode goes on after one step"):
+    config = small_config("tests.runners.addition_env:Addition-v0", {"group_faithful": False})
+    with pytest.raises(ValueError, match=r"pose \d different problems"):
         build(config.env_runners(num_env_runners=1)).train()
 
 
