@@ -194,6 +194,12 @@ def reinforce(rewards: np.ndarray, group_ids: np.ndarray) -> GroupAdvantages:
     return _result(groups, np.asarray(rewards, np.float64), groups.known, flat_is_zero=False)
 
 
+@register_advantage("gae")
+def gae(rewards: np.ndarray, group_ids: np.ndarray) -> GroupAdvantages:
+    """The reward itself, which the critic turns into an advantage for each token; see `objectives.gae`."""
+    return reinforce(rewards, group_ids)
+
+
 @register_advantage("reinforce_batch")
 def reinforce_batch(rewards: np.ndarray, group_ids: np.ndarray) -> GroupAdvantages:
     """A = r - mean of the whole batch: a baseline that knows nothing of the prompt."""

@@ -17,7 +17,7 @@ from runners.objectives.importance import (
 from runners.objectives.kl import KL_KINDS, KLKind, bounded, kl_estimate
 from runners.objectives.reductions import masked_sum
 from runners.objectives.stats import PolicyStats
-from runners.objectives.surrogates import SURROGATES, SurrogateInputs, TokenLoss
+from runners.objectives.surrogates import SURROGATES, SurrogateInputs, TokenLoss, token_advantages
 
 RatioReference = Literal["old", "rollout"]
 KLPlacement = Literal["loss", "reward"]
@@ -97,7 +97,7 @@ class ObjectiveInputs:
             they equal `logprobs` and the pass can be saved. With ratio_reference "rollout" it only serves to measure.
         rollout_logprobs: [B, T] the engine's; None if unknown.
         ref_logprobs: [B, T] the reference's; None if there is none.
-        advantages: [B].
+        advantages: [B, T], or [B] where a sequence has one for all its tokens.
         loss_mask: [B, T] bool, the policy's own tokens.
         loss_weights: [B] from `sequence_loss_weights` over the whole minibatch; rows of weight 0 are left out, whatever
             their other values.
@@ -115,7 +115,7 @@ class ObjectiveInputs:
     def __post_init__(self) -> None:
         shape = self.logprobs.shape
         assert len(shape) == 2 and self.loss_mask.shape == shape and self.loss_mask.dtype == torch.bool
-        assert self.advantages.shape == self.loss_weights.shape == shape[:1]
+        assert self.advantages.shape in (shape, shape[:1]) and self.loss_weights.shape == shape[:1]
         for tensor in (self.entropies, self.old_logprobs, self.rollout_logprobs, self.ref_logprobs):
             assert tensor is None or tensor.shape == shape
 
@@ -146,7 +146,7 @@ def policy_loss(inputs: ObjectiveInputs, config: ObjectiveConfig) -> tuple[torch
         SurrogateInputs(
             logprobs=logprobs,
             old_logprobs=reference,
-            advantages=inputs.advantages.where(mask.any(1), 0.0),
+            advantages=_within(mask, token_advantages(inputs.advantages, mask)),
             loss_mask=mask,
             clip_param=config.clip_param,
             clip_param_high=config.clip_param_high,

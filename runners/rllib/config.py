@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from runners.objectives.algorithms import ALGORITHMS, COMMON_SETTINGS
 from runners.objectives.kl import KLKind
 from runners.objectives.objective import KLPlacement, ObjectiveConfig, RatioReference
 from runners.objectives.reductions import AGGREGATIONS, Aggregation
+from runners.rllib.critic import CriticLearner
 from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.learner import GRPOLearner
 from runners.rllib.rl_module import PLACEHOLDER_SPACE, TextPolicyModule
@@ -52,7 +54,8 @@ class GRPOSettings(AlgorithmConfig):
     Objective (`training(...)`):
         algorithm: A name in `objectives.algorithms.ALGORITHMS` sets everything in this block, and dynamic_sampling, to
             the published values, except what the same call gives. Default None: the values below.
-        advantage: A name in `objectives.advantages.ADVANTAGES`, or "package.module:function". Default "grpo".
+        advantage: A name in `objectives.advantages.ADVANTAGES`, or "package.module:function". Default "grpo"; "gae"
+            adds the critic below.
         surrogate: A name in `objectives.surrogates.SURROGATES`, or "package.module:function". Default "clip".
         clip_param, clip_param_high, dual_clip: See `objectives.surrogates`. Default 0.2, None (= clip_param), None.
         ratio_reference: "old" (default) or "rollout"; see `objectives.objective`.
@@ -66,6 +69,13 @@ class GRPOSettings(AlgorithmConfig):
         overlong_buffer: The last tokens before max_tokens, in which a completion's reward falls by up to
             overlong_penalty (default 1); see `objectives.reward_shaping`. Below 1 it is a share of max_tokens. Default
             0, off.
+
+    Critic, with advantage="gae" (`training(...)`): PPO with a value head on the policy's own transformer.
+        gamma, lambda_: Of `objectives.gae`, a token. Default 1.0 and 1.0: the return less the value.
+        whiten_advantages: Bring the advantages of a batch's tokens to mean 0 and deviation 1. Default True.
+        vf_loss_coeff: Weight of the value loss; it reaches the transformer too. Default 0.1.
+        vf_clip_param: Largest squared error of a value that counts; None (default) is no bound.
+        vf_lr: Learning rate of the value head, which starts from zero; small models bear more. Default 1e-4.
 
     Update (`training(...)`):
         lr, grad_clip, num_epochs, minibatch_size: As in RLlib; `minibatch_size` counts sequences of one optimizer step
@@ -117,6 +127,13 @@ class GRPOSettings(AlgorithmConfig):
         self.entropy_coeff = 0.0
         self.overlong_buffer: float = 0
         self.overlong_penalty = 1.0
+
+        self.gamma = 1.0
+        self.lambda_ = 1.0
+        self.whiten_advantages = True
+        self.vf_loss_coeff = 0.1
+        self.vf_clip_param: float | None = None
+        self.vf_lr = 1e-4
 
         self.lr = 1e-6
         self.grad_clip = 1.0
@@ -210,6 +227,11 @@ class GRPOSettings(AlgorithmConfig):
             num_learners=max(1, self.num_learners),
         )
 
+    @property
+    def use_critic(self) -> bool:
+        """Whether the policy has a value head, and the learner trains it."""
+        return self.advantage == "gae"
+
     def overlong_buffer_tokens(self) -> int:
         """Returns `overlong_buffer` in tokens; 0 is off."""
         buffer = self.overlong_buffer * self.max_tokens if self.overlong_buffer < 1 else self.overlong_buffer
@@ -220,8 +242,8 @@ class GRPOSettings(AlgorithmConfig):
         return self.num_prompts * self.group_size // (self.minibatch_size or self.num_prompts * self.group_size)
 
     def get_default_learner_class(self) -> type:
-        """Returns `GRPOLearner`."""
-        return GRPOLearner
+        """Returns `GRPOLearner`, or `CriticLearner` with a critic."""
+        return CriticLearner if self.use_critic else GRPOLearner
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """Returns the spec of `TextPolicyModule`."""
@@ -237,6 +259,7 @@ class GRPOSettings(AlgorithmConfig):
                 "max_logits": self.max_logits,
                 "share_prompts": self.share_prompts,
                 "entropy_coeff": self.entropy_coeff,
+                "value_head": self.use_critic,
             },
         )
 
@@ -289,6 +312,11 @@ class GRPOSettings(AlgorithmConfig):
                 minibatch_size % learners == 0,
                 f"a divisor of the minibatch size, which is {minibatch_size}",
             ),
+            ("gamma", 0 <= self.gamma <= 1, "in [0, 1]"),
+            ("lambda_", 0 <= self.lambda_ <= 1, "in [0, 1]"),
+            ("vf_loss_coeff", 0 <= self.vf_loss_coeff < math.inf, ">= 0 and finite"),
+            ("vf_clip_param", self.vf_clip_param is None or self.vf_clip_param > 0, "> 0, or None for no bound"),
+            ("vf_lr", 0 <= self.vf_lr < math.inf, ">= 0 and finite"),
             ("micro_batch_tokens", self.micro_batch_tokens >= 1, ">= 1"),
         ):
             if not ok:
@@ -314,6 +342,11 @@ _TRAINING_SETTINGS = (
     "algorithm",
     *COMMON_SETTINGS,
     "max_episode_tokens",
+    "lambda_",
+    "whiten_advantages",
+    "vf_loss_coeff",
+    "vf_clip_param",
+    "vf_lr",
     "adam_betas",
     "adam_epsilon",
     "weight_decay",

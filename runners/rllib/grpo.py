@@ -229,7 +229,8 @@ class GRPO(Algorithm):
         if buffer := self.config.overlong_buffer_tokens():
             lengths = np.array([r.num_own_tokens for r in rollouts])
             rewards += self.config.overlong_penalty * overlong_punishment(lengths, self.config.max_tokens, buffer)
-        if self.config.kl_coeff and self.config.kl_placement == "reward":
+        # With a critic the learner takes the KL off the reward of each token.
+        if self.config.kl_coeff and self.config.kl_placement == "reward" and not self.config.use_critic:
             batch = _as_batch({**padded_columns(rollouts), "rewards": rewards})
             rewards = self._ask_first_learner(partial(_rewards_less_kl, batch=batch))
         group_ids = np.array([r.group_id for r in rollouts])

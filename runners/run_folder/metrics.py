@@ -45,6 +45,14 @@ METRICS: dict[str, tuple[str, str]] = {
     "clip_frac": (_LEARNER, "Share of tokens whose ratio the clip holds back."),
     "ratio_max": (_LEARNER, "Largest ratio of current to old probability of a token."),
     "importance_weight_mean": (_LEARNER, "Mean truncated importance weight; 1 when importance_cap is off."),
+    "vf_loss": (
+        _LEARNER,
+        "Squared error of the values, averaged as the loss, of which it is no part; advantage=gae only.",
+    ),
+    "vf_explained_var": (
+        _LEARNER,
+        "1 - var(target - value) / var(target) before the update: 1 is best; advantage=gae.",
+    ),
     "grad_norm": (_LEARNER, "Norm of the gradient before clipping, mean over the optimizer steps."),
     "logprob_diff_mean": (_LEARNER, "Mean |rollout - old logprob|: how far engine and learner disagree."),
     "logprob_diff_max": (_LEARNER, "Largest |rollout - old logprob| of the step."),

@@ -118,7 +118,7 @@ def test_infinite_reward_is_an_error():
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"'gropo'\. Did you mean 'grpo'\?.*dr_grpo, gpg, grpo, reinforce"):
+    with pytest.raises(ValueError, match=r"'gropo'\. Did you mean 'grpo'\?.*dr_grpo, gae, gpg, grpo, reinforce"):
         ADVANTAGES.lookup("gropo")
     with pytest.raises(ValueError, match=r"cannot be imported: .*Its folder must be the current one or on PYTHONPATH"):
         ADVANTAGES.lookup("no_such_module:f")

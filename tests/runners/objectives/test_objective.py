@@ -194,6 +194,20 @@ def test_c18_first_update_is_reinforce(surrogate, explicit):
         assert abs(loss.item()) < 1e-9  # the advantages of a group sum to 0, and a sequence's tokens to one each
 
 
+@pytest.mark.parametrize("surrogate", sorted(SURROGATES))
+def test_an_advantage_for_each_token(surrogate):
+    config = dataclasses.replace(EVERYTHING, surrogate=surrogate)
+    inputs = make_inputs()
+    spread = inputs.advantages[:, None].expand_as(inputs.loss_mask)
+    loss, gradient, stats = evaluate(inputs, config)
+    outside = spread.where(inputs.loss_mask, math.nan)
+    same = evaluate(dataclasses.replace(inputs, advantages=outside), config)
+    assert torch.equal(loss, same[0]) and torch.equal(gradient, same[1]) and stats == same[2]
+    each = dataclasses.replace(inputs, advantages=spread * torch.linspace(0.5, 2, inputs.loss_mask.shape[1]).double())
+    parts = [evaluate(rows_of(each, rows), config) for rows in torch.arange(8).split([3, 5])]
+    torch.testing.assert_close(sum(part[0] for part in parts), evaluate(each, config)[0], rtol=1e-6, atol=1e-9)
+
+
 def test_c19_constants_carry_no_gradient():
     inputs = make_inputs()
     leaves = {
