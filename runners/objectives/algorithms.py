@@ -30,6 +30,11 @@ COMMON_SETTINGS: Mapping[str, Any] = {
     "dynamic_sampling": False,
     "overlong_buffer": 0,
     "overlong_penalty": 1.0,
+    "gamma": 1.0,
+    "lambda_": 1.0,
+    "whiten_advantages": True,
+    "vf_loss_coeff": 0.1,
+    "vf_clip_param": None,
 }
 
 
@@ -126,6 +131,13 @@ ALGORITHMS["gpg"] = AlgorithmSpec(
     formula="A = alpha (r - mean_g), alpha = groups / groups with spread; -A log p",
     expect="The plain policy gradient; the step keeps its size when many groups are flat. One update on each batch.",
     settings={"advantage": "gpg", "surrogate": "reinforce"},
+)
+ALGORITHMS["ppo"] = AlgorithmSpec(
+    paper="https://arxiv.org/abs/1707.06347",
+    formula="A = GAE of r and a value head V, whitened; -min(rho A, clip(rho) A) + 0.1 (V - return)^2",
+    expect="An advantage for each token, from a critic that has to learn first (`vf_lr`). group_size 1 will do.",
+    # lambda_ 1, the return less the value: a critic that starts from nothing would bias a shorter estimate.
+    settings={"advantage": "gae"},
 )
 
 

@@ -22,6 +22,7 @@ import pytest
 import torch
 
 from runners.objectives.algorithms import ALGORITHMS, COMMON_SETTINGS, AlgorithmSpec
+from runners.objectives.gae import Moments, generalized_advantages, token_rewards, whiten
 from runners.objectives.kl import kl_in_reward
 from runners.objectives.objective import ObjectiveInputs, policy_loss
 from runners.rllib.grpo import GRPO, GRPOConfig
@@ -42,6 +43,8 @@ E, F = 0.05 * L, 0.001 * L
 MEAN = (3 - F) / 4
 STD = sqrt((2 * (1 - MEAN) ** 2 + MEAN**2 + (1 - F - MEAN) ** 2) / 3) + 1e-4
 AA, BB, DD = (1 - MEAN) / STD, MEAN / STD, (1 - F - MEAN) / STD
+# ppo's advantages over the tokens.
+P, Q = 0.3 / sqrt(0.21), 0.7 / sqrt(0.21)
 
 # In the clipped surrogate a's first token stands at the upper end and b's first at the lower, both without gradient.
 # name: (loss, gradient of a, b, c, d)
@@ -86,6 +89,12 @@ EXPECTED = {
     ),
     # One of two groups has spread, so alpha is 2: advantages 1, -1, 0, 0.
     "gpg": ((2 - 3 * L - 3) / 10, [[-1 / 10, -1 / 10], [1 / 10, 1 / 10, 1 / 10], [0, 0, 0], [0, 0]]),
+    # With every value 0, as the head starts, a token's advantage is its row's reward: 1 for 7 of 10 tokens, mean 0.7,
+    # deviation sqrt(0.21). Whitened P for a, c, d and -Q for b.
+    "ppo": (
+        (-2.2 * P + 3.8 * Q - 3 * P - 2 * P) / 10,
+        [[0, -P / 10], [0, Q / 5, Q / 10], [-P / 10, -P / 10, -P / 10], [-P / 10, -P / 10]],
+    ),
 }
 
 
@@ -136,6 +145,14 @@ class Learner:
         ).numpy()
 
 
+def of_tokens(rewards: torch.Tensor, mask: torch.Tensor, config: GRPOConfig) -> torch.Tensor:
+    """Returns what a critic that says 0 everywhere makes of the rows' rewards: [B, T], whitened."""
+    estimate = generalized_advantages(
+        torch.zeros_like(OLD), token_rewards(rewards, mask), mask, gamma=config.gamma, lambda_=config.lambda_
+    )
+    return whiten(estimate.advantages, mask, Moments.of(estimate.advantages, mask))
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_loss_and_gradient_are_those_worked_by_hand(name):
     config = GRPOConfig().training(algorithm=name, max_tokens=3, num_prompts=2, group_size=2)
@@ -144,14 +161,15 @@ def test_loss_and_gradient_are_those_worked_by_hand(name):
     columns = build_train_batch(rollouts(), advantages, config.batch_plan(), np.random.default_rng(0))
     assert columns["lengths"].tolist() == [3, 4, 4, 3]  # one minibatch: the rows stay in order
     logprobs = (OLD + padded([[log(ratio) for ratio in row] for row in RATIOS])).requires_grad_()
+    mask, row_advantages = torch.from_numpy(columns["loss_mask"]), torch.from_numpy(columns["advantages"]).double()
     inputs = ObjectiveInputs(
         logprobs=logprobs,
         entropies=torch.zeros_like(logprobs),
         old_logprobs=OLD,
         rollout_logprobs=torch.from_numpy(columns["rollout_logprobs"]).double(),
         ref_logprobs=REFERENCE,
-        advantages=torch.from_numpy(columns["advantages"]).double(),
-        loss_mask=torch.from_numpy(columns["loss_mask"]),
+        advantages=of_tokens(row_advantages, mask, config) if config.use_critic else row_advantages,
+        loss_mask=mask,
         loss_weights=torch.from_numpy(columns["loss_weights_0"]).double(),
     )
     loss, _ = policy_loss(inputs, config.objective())
@@ -197,7 +215,7 @@ def test_an_algorithm_of_ones_own_by_its_place():
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_group_of_one_is_the_estimators_business(name):
     config = GRPOConfig().environment("Any-v0").training(algorithm=name, group_size=1)
-    if name.startswith("reinforce"):
+    if name.startswith("reinforce") or name == "ppo":
         config.validate()
     else:
         with pytest.raises(ValueError, match=r"a group of one has no baseline|one reward has no spread"):
