@@ -45,7 +45,9 @@ _SUPPOSING: Final = frozenset({"if", "whether", "unless", "suppose", "assume", "
 _DENYING: Final = frozenset({"not", "never", "no", "cannot", "wrong", "incorrect", "false"})
 _ASKING: Final = frozenset({"to", "we", "i", "can", "us", "must", "please", "let's"})  # before "answer" as a verb
 _DETERMINERS: Final = frozenset({"the", "my", "our", "final", "correct", "numerical"})
-_PRESENTING: Final = frozenset({"is", "here's", "gives", "give", "get", "have", "yields"})  # "here is the answer in km: 18"
+_PRESENTING: Final = frozenset(
+    {"is", "here's", "gives", "give", "get", "have", "yields"}
+)  # "here is the answer in km: 1"
 _INSTEAD = re.compile(r"\bbut\b|\brather\b|\bit is\b|\bit's\b")
 _FOLDING: Final = {ord("\u2019"): ord("'")} | {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
