@@ -12,6 +12,7 @@ from typing import Any
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
@@ -62,12 +63,18 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What one step took, in seconds; the parts where the side tells them."""
+    """What one step took; the parts where the side tells them."""
 
     seconds: float
+    cpu_s: float  # processor time of all threads, which a loaded machine changes less
     tokens: float  # mean length of its completions
     sample_s: float = 0.0
     update_s: float = 0.0
+
+
+def _now() -> np.ndarray:
+    """[2] wall-clock and processor time, in seconds."""
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def our_steps(work: Work, steps: int) -> list[Step]:
@@ -84,13 +91,14 @@ def our_steps(work: Work, steps: int) -> list[Step]:
     algo = build_config(run_settings(parse_args(options))).build_algo()
     rows = []
     for number in range(1, steps + 1):
-        started = time.perf_counter()
+        started = _now()
         result = algo.train()
-        seconds = time.perf_counter() - started
+        seconds, cpu_s = (_now() - started).tolist()
         row = metrics_row(result, number)
         rows.append(
             Step(
                 seconds=seconds,
+                cpu_s=cpu_s,
                 tokens=row["completion_tokens_mean"],
                 sample_s=row["sample_s"],
                 update_s=row["update_s"],
@@ -101,18 +109,18 @@ def our_steps(work: Work, steps: int) -> list[Step]:
 
 
 class _Clock(TrainerCallback):
-    """Notes the seconds of a trainer's optimizer steps, generation included."""
+    """Notes the time of a trainer's optimizer steps, generation included."""
 
     def __init__(self) -> None:
-        self.seconds: list[float] = []
+        self.times: list[np.ndarray] = []
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Starts the clock."""
-        self.started = time.perf_counter()
+        self.started = _now()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Stops it."""
-        self.seconds.append(time.perf_counter() - self.started)
+        self.times.append(_now() - self.started)
 
 
 class _Rewards:
@@ -146,8 +154,11 @@ def trl_steps(work: Work, steps: int) -> list[Step]:
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     per_step = work.sequences // work.minibatch_size
-    seconds = [sum(clock.seconds[i : i + per_step]) for i in range(0, len(clock.seconds), per_step)]
-    return [Step(seconds=took, tokens=tokens) for took, tokens in zip(seconds, rewards.tokens, strict=True)]
+    times = np.array(clock.times).reshape(steps, per_step, 2).sum(axis=1).tolist()
+    return [
+        Step(seconds=seconds, cpu_s=cpu_s, tokens=tokens)
+        for (seconds, cpu_s), tokens in zip(times, rewards.tokens, strict=True)
+    ]
 
 
 def _trl_data() -> Dataset:
