@@ -19,6 +19,7 @@ import argparse
 import itertools
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +40,8 @@ def load_policy(name: str) -> tuple[Any, Any]:
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device).eval()  # eval: no dropout
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = model.to(device).eval()  # eval: no dropout
     # Checkpoints bring sampling habits (top_p, a repetition penalty) the loss knows nothing of; only the end stays.
     ends = model.generation_config.eos_token_id or tokenizer.eos_token_id
     model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
@@ -50,19 +52,18 @@ def load_policy(name: str) -> tuple[Any, Any]:
 
 
 class Samples(NamedTuple):
-    """What the policy wrote for B prompts."""
+    """What the policy wrote for B prompts, as tokens."""
 
     token_ids: torch.Tensor  # [B, P + C] prompt, then completion
     attention_mask: torch.Tensor  # [B, P + C] 0 on padding, else 1
-    loss_mask: (
-        torch.Tensor
-    )  # [B, C] bool, the policy's own tokens; the end token is one, since to stop is an action too
-    texts: list[str]  # [B] the completions
+    loss_mask: torch.Tensor  # [B, C] bool, the policy's own tokens; the end token is one: to stop is an action too
 
 
 @torch.no_grad()
-def sample(model: Any, tokenizer: Any, observations: list[str], temperature: float, max_tokens: int) -> Samples:
-    """Completes each of B user messages once; temperature 0 is greedy."""
+def sample(
+    model: Any, tokenizer: Any, observations: Sequence[str], temperature: float, max_tokens: int
+) -> tuple[Samples, list[str]]:
+    """Completes each of B user messages once; temperature 0 is greedy. Returns tokens and texts."""
     chats = [[{"role": "user", "content": observation}] for observation in observations]
     prompts = tokenizer.apply_chat_template(
         chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
@@ -73,15 +74,10 @@ def sample(model: Any, tokenizer: Any, observations: list[str], temperature: flo
     completions = token_ids[:, prompts["input_ids"].shape[1] :]
     ends = torch.isin(completions, torch.tensor(model.generation_config.eos_token_id, device=model.device))
     loss_mask = ends.cumsum(dim=1) - ends.long() == 0  # no end token comes before
-    return Samples(
-        token_ids=token_ids,
-        attention_mask=torch.cat([prompts["attention_mask"], loss_mask.long()], dim=1),
-        loss_mask=loss_mask,
-        texts=[
-            tokenizer.decode(row[own], skip_special_tokens=True)
-            for row, own in zip(completions, loss_mask, strict=True)
-        ],
-    )
+    attention_mask = torch.cat([prompts["attention_mask"], loss_mask.long()], dim=1)
+    own_tokens = [row[own] for row, own in zip(completions, loss_mask, strict=True)]
+    texts = tokenizer.batch_decode(own_tokens, skip_special_tokens=True)
+    return Samples(token_ids=token_ids, attention_mask=attention_mask, loss_mask=loss_mask), texts
 
 
 def logprobs(model: Any, samples: Samples, temperature: float) -> torch.Tensor:
@@ -142,8 +138,8 @@ def accuracy(model: Any, tokenizer: Any, envs: Any, temperature: float, max_toke
     """Returns the share of solved problems, on as many as there are `envs` and the same at every call."""
     shuffled = np.random.default_rng(0).permutation(envs.num_problems)
     observations, _ = envs.reset(options={"index": sorted(shuffled[: envs.num_envs])})
-    samples = sample(model, tokenizer, list(observations), temperature, max_tokens)
-    return float(envs.step(samples.texts)[1].mean())
+    _, texts = sample(model, tokenizer, observations, temperature, max_tokens)
+    return float(envs.step(texts)[1].mean())
 
 
 # ---- 6. The algorithm (algorithm 1 of https://arxiv.org/abs/2402.03300) ----
@@ -169,11 +165,11 @@ def train(args: argparse.Namespace) -> list[dict[str, float]]:
             # G completions of each of N problems, from the policy as it stands: it is pi_old now.
             index = np.repeat(list(itertools.islice(problems, args.num_prompts)), args.group_size)
             observations, _ = envs.reset(options={"index": index})
-            samples = sample(model, tokenizer, list(observations), args.temperature, args.max_tokens)
+            samples, texts = sample(model, tokenizer, observations, args.temperature, args.max_tokens)
             with torch.no_grad():
                 old_logprobs = logprobs(model, samples, args.temperature)
             # The environment rewards each: 1 for the right number, else 0.
-            rewards = torch.tensor(envs.step(samples.texts)[1], dtype=torch.float32, device=model.device)
+            rewards = torch.tensor(envs.step(texts)[1], dtype=torch.float32, device=model.device)
             advantages = group_advantages(rewards.view(args.num_prompts, args.group_size)).flatten()
             # A few optimizer steps on them; after the first, the policy is no longer pi_old and r no longer 1.
             for start in range(0, rows, args.minibatch_size):
