@@ -17,7 +17,7 @@ for seed in range(10):
     while not ended:
         observation, reward, terminated, truncated, info = env.step(agent.act(observation))
         ended = terminated or truncated
-    rewards.append(reward)
+    rewards.append(float(reward))
     print(env.render(), end="\n\n")
 print(f"solved {sum(rewards):.0f} of {len(rewards)}")
 env.close()
