@@ -94,8 +94,8 @@ def surface_forms(count: int) -> list[Case]:
 
 def completions_of(path: Path) -> list[Case]:
     """Returns the completions of a samples.jsonl, cut as its config.json says."""
+    from agents.stop_text import cut_at_stop
     from runners.evaluation.files import EvaluationFolder, read_samples
-    from runners.evaluation.prompts import cut_at_stop
 
     config = EvaluationFolder(path.parent).read_config() or {"evaluation": {"stop": []}}
     stop = tuple(config["evaluation"]["stop"])

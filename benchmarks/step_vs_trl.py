@@ -52,7 +52,7 @@ class StepTimes(TrainerCallback):
         self.seconds.append(time.perf_counter() - self.started)
 
 
-def trl_rewards(completions: list[Any], ground_truth: list[str], **kwargs: Any) -> list[float]:
+def trl_rewards(completions: list[Any], ground_truth: list[str], **kwargs: Any) -> list[float | None]:
     """Grades trl's completions as the environment grades ours."""
     texts = [c if isinstance(c, str) else c[0]["content"] for c in completions]
     return [float(grade(text, truth).correct) for text, truth in zip(texts, ground_truth, strict=True)]
