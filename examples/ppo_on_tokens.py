@@ -6,6 +6,7 @@ A policy from scratch, an embedding and an MLP, learns the answers of a few prob
 """
 
 import argparse
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -68,7 +69,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
     rng = np.random.default_rng(args.seed)
-    envs = gym.make_vec(
+    envs: Any = gym.make_vec(  # the annotation of its spaces is too general
         "gsm8k_env:GSM8KTokens-v0",
         num_envs=args.num_envs,
         vectorization_mode="sync",
