@@ -47,7 +47,7 @@ class Protocol:
         threads: Torch threads of a run.
     """
 
-    token_budget: int = 250_000
+    token_budget: int = 120_000
     num_prompts: int = 16
     group_size: int = 8
     minibatch_size: int = 32
