@@ -133,8 +133,9 @@ def main() -> None:
             for max_tokens in args.growth_max_tokens
         ]
         print(
-            "| prompts x group | max_tokens | tokens, ours / trl | ours s | trl s | ratio |\n|---|---|---|---|---|---|"
+            "| prompts x group | max_tokens | tokens, ours / trl | ours s | trl s | ratio | ours CPU | trl CPU | ratio |"
         )
+        print("|---" * 9 + "|")
         rows = list(against_trl([*compared, ("natural", tiny)], steps=args.steps, blocks=args.blocks))
         print(f"\nOurs, {args.growth_prompts} prompts, one optimizer step, full lengths:")
         print("| G | max_tokens | step s | sample s | update s | CPU s | CPU s/1,000 tokens |")
