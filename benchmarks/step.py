@@ -132,9 +132,7 @@ def main() -> None:
             for group_size in args.growth_group_sizes
             for max_tokens in args.growth_max_tokens
         ]
-        print(
-            "| prompts x group | max_tokens | tokens, ours / trl | ours s | trl s | ratio | ours CPU | trl CPU | ratio |"
-        )
+        print("| prompts x group | max_tokens | tokens each | ours s | trl s | ratio | ours CPU | trl CPU | ratio |")
         print("|---" * 9 + "|")
         rows = list(against_trl([*compared, ("natural", tiny)], steps=args.steps, blocks=args.blocks))
         print(f"\nOurs, {args.growth_prompts} prompts, one optimizer step, full lengths:")
