@@ -12,7 +12,7 @@ _UNUSED_TOKEN = "<|user|>"
 
 
 def endless_model(folder: Path) -> Path:
-    """Copies the bundled model with an end token that it hardly ever writes, so that completions run to `max_tokens`."""
+    """Copies the bundled model with an end token that it hardly ever writes; completions run to `max_tokens`."""
     shutil.copytree(resolve_model("tiny"), folder)
     token_id = load_tokenizer(folder).convert_tokens_to_ids(_UNUSED_TOKEN)
     for name, key, value in (

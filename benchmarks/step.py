@@ -4,10 +4,10 @@
 
 Same model, problems, group size, lengths, learning rate, float32 and threads; the same number of optimizer steps. Both
 reward with `gsm8k_env.grading`. "Full" lengths: a copy of the bundled model whose end token it hardly ever writes, so
-completions have max_tokens tokens on both sides (the table has what came of it). "Natural" lengths: the bundled model, whose completions end by
-themselves after some 23 tokens. The two sides take turns, one block of steps each, because the speed of a shared
-machine wanders; a ratio is of medians over all steps but each block's first. Everything runs in one process, so its
-processor time is beside the wall-clock's: the better measure where others load the machine.
+completions run to max_tokens on both sides; the table has their mean. "Natural" lengths: the bundled model, whose
+completions end by themselves after some 23 tokens. The two sides take turns, one block of steps each, because the speed
+of a shared machine wanders; a ratio is of medians over all steps but each block's first. Everything runs in one
+process, so its processor time is beside the wall-clock's: the better measure where others load the machine.
 """
 
 from __future__ import annotations
