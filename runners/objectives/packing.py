@@ -12,8 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-# The attention mask grows with the square of a row: a group that is longer than this is spread over several rows.
-MAX_ROW_TOKENS = 4096
+# The attention mask grows with the square of a row.
+_MOST_ROW_TOKENS = 4096
+
+
+def max_row_tokens(hidden_size: int) -> int:
+    """Returns the most tokens of a row that completions share; a longer group is spread over several.
+
+    A token of a model of width H costs about 24 H^2 operations a layer in its matrices and 4 L H in the attention over
+    a row of L, masked places included: at L = 4 H two thirds as much again. Beyond, sharing the prompt saves less than
+    the attention between completions that may not see each other costs.
+    """
+    return min(_MOST_ROW_TOKENS, 4 * hidden_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +49,16 @@ def prompt_lengths(loss_mask: np.ndarray) -> np.ndarray:
     return np.where(loss_mask.any(axis=1), loss_mask.argmax(axis=1), loss_mask.shape[1])
 
 
-def shared_rows(token_ids: np.ndarray, loss_mask: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shared_rows(
+    token_ids: np.ndarray, loss_mask: np.ndarray, lengths: np.ndarray, max_tokens: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Says which sequences may share a row: those whose prompts are equal, as many as fit.
 
     Args:
         token_ids: [B, T] int64, prompt and completion, padded on the right.
         loss_mask: [B, T] bool, True on the policy's own tokens.
         lengths: [B] tokens of prompt and completion.
+        max_tokens: Most tokens of a row that several share; see `max_row_tokens`.
 
     Returns:
         unit [B] int64, the number of each sequence's row, and its tokens [R] int64.
@@ -57,7 +70,7 @@ def shared_rows(token_ids: np.ndarray, loss_mask: np.ndarray, lengths: np.ndarra
     for row, (prompt, length) in enumerate(zip(prompts, lengths, strict=True)):
         key = token_ids[row, :prompt].tobytes()
         unit = open_unit.get(key)
-        if unit is None or tokens[unit] + length - prompt > MAX_ROW_TOKENS:
+        if unit is None or tokens[unit] + length - prompt > max_tokens:
             unit = open_unit[key] = len(tokens)
             tokens.append(int(prompt))
         tokens[unit] += int(length - prompt)
@@ -65,9 +78,9 @@ def shared_rows(token_ids: np.ndarray, loss_mask: np.ndarray, lengths: np.ndarra
     return units, np.array(tokens, dtype=np.int64)
 
 
-def pack(token_ids: np.ndarray, loss_mask: np.ndarray, lengths: np.ndarray) -> PackedRows:
+def pack(token_ids: np.ndarray, loss_mask: np.ndarray, lengths: np.ndarray, max_tokens: int) -> PackedRows:
     """Packs sequences into the rows of `shared_rows`; arguments as there."""
-    units, tokens = shared_rows(token_ids, loss_mask, lengths)
+    units, tokens = shared_rows(token_ids, loss_mask, lengths, max_tokens)
     prompts = np.minimum(prompt_lengths(loss_mask), lengths)
     shape = (len(tokens), int(tokens.max()))
     ids, positions = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)

@@ -160,7 +160,8 @@ class GRPOLearner(TorchLearner):
         return {}, {DEFAULT_MODULE_ID: torch.tensor(stats.loss)}, {}
 
     def _micro_batches(self, columns: Batch) -> Iterator[tuple[torch.Tensor, Batch]]:
-        return _micro_batches(columns, self.config.micro_batch_tokens, self.config.share_prompts)
+        shared = self._policy.max_row_tokens if self.config.share_prompts else None
+        return _micro_batches(columns, self.config.micro_batch_tokens, shared)
 
     def _logprobs(self, columns: Batch, model: PreTrainedModel) -> torch.Tensor:
         """Returns the logprobs [B, T] of the rows under `model`."""
@@ -222,14 +223,17 @@ class GRPOLearner(TorchLearner):
             self.metrics.log_value((DEFAULT_MODULE_ID, name), value, reduce="max")
 
 
-def _micro_batches(columns: Batch, max_tokens: int, share_prompts: bool) -> Iterator[tuple[torch.Tensor, Batch]]:
-    """Yields row indices and their columns, rows of like length together, without the padding none of them needs."""
+def _micro_batches(columns: Batch, max_tokens: int, max_row_tokens: int | None) -> Iterator[tuple[torch.Tensor, Batch]]:
+    """Yields row indices and their columns, rows of like length together, without the padding none of them needs.
+
+    The completions that `shared_rows` puts in a row stay together; with max_row_tokens None each has its own.
+    """
     lengths = columns["lengths"]
-    if share_prompts:
-        arrays = (columns[name].cpu().numpy() for name in ("token_ids", "loss_mask", "lengths"))
-        units, tokens = shared_rows(*arrays)
-    else:
+    if max_row_tokens is None:
         units, tokens = np.arange(len(lengths)), lengths.cpu().numpy()
+    else:
+        arrays = (columns[name].cpu().numpy() for name in ("token_ids", "loss_mask", "lengths"))
+        units, tokens = shared_rows(*arrays, max_row_tokens)
     for chosen in micro_batches(tokens, max_tokens):
         rows = torch.as_tensor(np.flatnonzero(np.isin(units, chosen)), device=lengths.device)
         wide = [name for name, column in columns.items() if column.ndim == 2]

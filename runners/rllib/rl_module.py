@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from agents.models import resolve_model
 from agents.transformers_agent.loading import DTYPES, load_model
 from runners.objectives.logprobs import completion_logprobs, token_logprobs
-from runners.objectives.packing import attention_mask, pack
+from runners.objectives.packing import attention_mask, max_row_tokens, pack
 
 # RLlib asks every module for spaces; nothing here reads them, since prompts and completions are token ids.
 PLACEHOLDER_SPACE = gym.spaces.Box(-1.0, 1.0, (1,))
@@ -85,7 +85,8 @@ class TextPolicyModule(TorchRLModule):
     ) -> dict[str, torch.Tensor]:
         """Scores the sequences of a prompt in one row; see `objectives.packing`."""
         token_ids, loss_mask = batch["token_ids"], batch["loss_mask"]
-        packed = pack(*(tensor.cpu().numpy() for tensor in (token_ids, loss_mask, batch["lengths"])))
+        arrays = (tensor.cpu().numpy() for tensor in (token_ids, loss_mask, batch["lengths"]))
+        packed = pack(*arrays, self.max_row_tokens)
         to_device = partial(torch.as_tensor, device=token_ids.device)
         hidden = model.base_model(
             input_ids=to_device(packed.token_ids),
@@ -108,6 +109,11 @@ class TextPolicyModule(TorchRLModule):
         assert self.vf_head is not None
         with torch.autocast(states.device.type, enabled=False):
             return self.vf_head(states.float()).squeeze(-1)
+
+    @property
+    def max_row_tokens(self) -> int:
+        """Most tokens of a row that the completions of a prompt share."""
+        return max_row_tokens(self.model.config.hidden_size)
 
     @property
     def _limits(self) -> tuple[float, int]:

@@ -3,8 +3,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from runners.objectives import packing
-from runners.objectives.packing import attention_mask, pack, shared_rows
+from runners.objectives.packing import attention_mask, max_row_tokens, pack, shared_rows
 from tests.runners.objectives.masks import loss_mask_from_lengths
 
 
@@ -22,7 +21,7 @@ PAIRS = [([5, 6], [7, 8]), ([9], [3]), ([5, 6], [4]), ([9], [3, 3, 3])]
 
 
 def test_rows_by_hand():
-    packed = pack(*sequences(PAIRS))
+    packed = pack(*sequences(PAIRS), 64)
     assert packed.token_ids.tolist() == [[5, 6, 7, 8, 4], [9, 3, 3, 3, 3]]
     assert packed.position_ids.tolist() == [[0, 1, 2, 3, 2], [0, 1, 1, 2, 3]]
     assert packed.segments.tolist() == [[0, 0, 1, 1, 2], [0, 1, 2, 2, 2]]
@@ -41,11 +40,11 @@ def test_attention_mask_by_hand():
     ]
 
 
-def test_a_long_group_is_spread_over_rows(monkeypatch):
-    monkeypatch.setattr(packing, "MAX_ROW_TOKENS", 6)
-    units, tokens = shared_rows(*sequences([([1, 2], [3, 3]), ([1, 2], [4, 4]), ([1, 2], [5, 5])]))
+def test_a_long_group_is_spread_over_rows():
+    units, tokens = shared_rows(*sequences([([1, 2], [3, 3]), ([1, 2], [4, 4]), ([1, 2], [5, 5])]), 6)
     assert units.tolist() == [0, 0, 1]
     assert tokens.tolist() == [6, 4]
+    assert [max_row_tokens(width) for width in (128, 896, 4096)] == [512, 3584, 4096]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +62,7 @@ def model():
 
 
 def hidden_by_packing(model, arrays):
-    packed = pack(*arrays)
+    packed = pack(*arrays, 64)
     hidden = model.base_model(
         input_ids=torch.as_tensor(packed.token_ids),
         position_ids=torch.as_tensor(packed.position_ids),
