@@ -225,6 +225,24 @@ class EngineAgent(TextAgent):
         )
 
 
+def check_can_sleep(engine: str, url: str | None) -> None:
+    """Refuses to start an engine that could not free its memory.
+
+    Raises:
+        ValueError: For a server, or a machine without a GPU; on a CPU vLLM and SGLang ignore the calls.
+    """
+    # Imported here for the same reason as below.
+    import torch
+
+    if url is not None:
+        raise ValueError(f"The engine at {url} cannot be sent to sleep: leave out enable_sleep_mode, or url.")
+    if not torch.cuda.is_available():
+        raise ValueError(
+            f"{engine} frees its memory on a GPU only, and torch sees none here: leave out enable_sleep_mode "
+            "(sleep_during_update of a training run)."
+        )
+
+
 def context_length(folder: Path, *, trust_remote_code: bool) -> int:
     """Returns the context of a checkpoint, in tokens."""
     # Imported here: a third party's agent may need no model configuration at all.

@@ -41,9 +41,7 @@ class WeightChannel:
     def __init__(self, group: WeightGroup, rank: int) -> None:
         self._timeout = timedelta(seconds=group.timeout_s)
         host = f"[{group.address}]" if ":" in group.address else group.address
-        rendezvous = distributed.rendezvous(
-            f"tcp://{host}:{group.port}", rank, group.world_size, timeout=self._timeout
-        )
+        rendezvous = distributed.rendezvous(f"tcp://{host}:{group.port}", rank, group.world_size, timeout=self._timeout)
         store, *_ = next(rendezvous)
         store.set_timeout(self._timeout)
         for prefix in (group.name, f"{group.name}/", "cuda/" if group.backend == "nccl" else "cpu/"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol
 
 WeightPart = Literal["weights", "kv_cache"]
 
@@ -74,12 +74,11 @@ class WeightGroup:
         return asdict(self)
 
 
-@runtime_checkable
 class WeightReceiver(Protocol):
     """An agent that takes weights by "ipc" or "collective".
 
     Attributes:
-        weight_transfers: Which of both.
+        weight_transfers: Which of both; the methods of the other may be missing.
     """
 
     weight_transfers: tuple[str, ...]
@@ -105,9 +104,8 @@ class WeightReceiver(Protocol):
         ...
 
 
-@runtime_checkable
 class Sleeper(Protocol):
-    """An agent whose engine can give its memory to a learner on the same GPU."""
+    """An agent whose engine can give its memory to a learner on the same GPU, if made with `enable_sleep_mode=True`."""
 
     def sleep(self) -> None:
         """Frees weights and KV cache; the agent is not used until both are awake and weights were updated."""
