@@ -78,7 +78,8 @@ def _rebuild_cuda_tensor(*arguments: Any) -> torch.Tensor:
     index = next((i for i in range(torch.cuda.device_count()) if gpu_uuid(i) == uuid), None)
     if index is None:
         raise RuntimeError(f"The weights lie on GPU {uuid}, which this process does not see.")
-    return reductions.rebuild_cuda_tensor(*arguments[:_DEVICE], index, *arguments[_DEVICE + 1 :])
+    rebuild: Any = reductions.rebuild_cuda_tensor
+    return rebuild(*arguments[:_DEVICE], index, *arguments[_DEVICE + 1 :])
 
 
 class _Unpickler(pickle.Unpickler):

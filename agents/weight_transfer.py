@@ -1,6 +1,6 @@
 """What an agent may offer besides `update_weights`: weights taken without passing through the caller's process.
 
-- "ipc": handles of the learner's own memory (shared memory on a CPU, CUDA IPC on a GPU), opened by the engine's process;
+- "ipc": handles of the learner's own memory (shared memory on a CPU, CUDA IPC on a GPU), opened where the engine is;
 - "collective": learner and engine join one process group, and the learner broadcasts.
 
 Both are optional: an agent without them is handed arrays.

@@ -31,7 +31,8 @@ class SGLangAgent(EngineAgent):
         start_timeout_s: Seconds that the start of an engine may take.
         trust_remote_code: Whether the model's folder may run code.
         sampling: What `act` samples with.
-        enable_sleep_mode: Whether the engine can free its memory with `sleep` (SGLang's `enable_memory_saver`). Needs an owned engine on a GPU.
+        enable_sleep_mode: Whether the engine can free its memory (SGLang's `enable_memory_saver`).
+            Needs an owned engine on a GPU.
         **engine_options: Passed to `sglang.Engine` untouched, before any default chosen here: `tp_size`,
             `mem_fraction_static`, `attention_backend`, `random_seed`, ...
 

@@ -30,7 +30,8 @@ class VLLMAgent(EngineAgent):
         start_timeout_s: Seconds that the start of an engine may take.
         trust_remote_code: Whether the model's folder may run code.
         sampling: What `act` samples with.
-        enable_sleep_mode: Whether the engine can free its memory with `sleep` (vLLM's). Needs an owned engine on a GPU.
+        enable_sleep_mode: Whether the engine can free its memory (vLLM's own).
+            Needs an owned engine on a GPU.
         **engine_options: Passed to `vllm.LLM` untouched, before any default chosen here: `tensor_parallel_size`,
             `gpu_memory_utilization`, `attention_backend`, `seed` (fresh by default, so that replicas differ), ...
 
