@@ -6,6 +6,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
+from agents.weight_group import LEARNER_RANK
 from agents.weight_transfer import TensorSpec, WeightGroup, WeightHandles, WeightPart
 from runners.rllib.calls import call_each, env_runner_ids
 from runners.rllib.config import GRPOSettings
@@ -58,6 +60,10 @@ class WeightSync:
             self._places(self._learner.specs)  # refuses weights that do not fit the engines' model
         logger.info("weights travel to the engines by %s", self.path)
 
+    def __reduce__(self) -> Any:
+        """Refuses to be pickled: a copy of the learner group that is thrown away elsewhere shuts the learners down."""
+        raise TypeError("A function sent to a learner or an env runner holds the driver's WeightSync.")
+
     def send(self) -> int:
         """Gives every living env runner's agent the current weights; returns their version.
 
@@ -90,7 +96,10 @@ class WeightSync:
         self._members = []
 
     def ask_first_learner(self, question: Callable[[Any], T]) -> T:
-        """Returns the first learner's answer, or raises what it raised."""
+        """Returns the first learner's answer, or raises what it raised.
+
+        `question` travels to the learner and must not hold this object; see `__reduce__`.
+        """
         ids = None if self._learner_group.is_local else [0]
         results = self._learner_group.foreach_learner(partial(_answer, question=question), remote_actor_ids=ids)
         answer = next(iter(results)).get()
@@ -139,24 +148,19 @@ class WeightSync:
         sizes = [place.num_workers for place in places.values()]
         first_ranks = dict(zip(places, accumulate(sizes, initial=1), strict=False))
         one_machine = all(place.node == self._learner.node and not place.remote for place in places.values())
-        port = self.ask_first_learner(lambda learner: learner.weight_sender.free_port())
-
-        def group(first_rank: int) -> WeightGroup:
-            return WeightGroup(
-                address="127.0.0.1" if one_machine else self._learner.address,
-                port=port,
-                name=name,
-                backend="nccl" if self._learner.gpu else "gloo",
-                world_size=1 + sum(sizes),
-                first_rank=first_rank,
-                timeout_s=self._config.sync_timeout_s,
-            )
-
-        # A server outlives the run, so its groups of other runs must not meet this one.
-        name = f"weights-{secrets.token_hex(8)}"
+        learners = WeightGroup(
+            address="127.0.0.1" if one_machine else self._learner.address,
+            port=self.ask_first_learner(lambda learner: learner.weight_sender.free_port()),
+            # A server outlives the run, so its groups of other runs must not meet this one.
+            name=f"weights-{secrets.token_hex(8)}",
+            backend="nccl" if self._learner.gpu else "gloo",
+            world_size=1 + sum(sizes),
+            first_rank=LEARNER_RANK,
+            timeout_s=self._config.sync_timeout_s,
+        )
         made = self._together(
-            lambda number: partial(_join_group, group=group(first_ranks[number])),
-            lambda learner: learner.weight_sender.join(group(0)),
+            lambda number: partial(_join_group, group=replace(learners, first_rank=first_ranks[number])),
+            lambda learner: learner.weight_sender.join(learners),
         )
         self._members = list(places) if made else []
         return made
