@@ -41,6 +41,8 @@ def ids(agent: Agent, prompts: Prompts) -> list[tuple[int, ...]]:
 def skip_without(agent: Agent, path: str) -> None:
     if path not in getattr(agent, "weight_transfers", ()):
         pytest.skip(f"this agent does not take weights by {path!r}")
+    if path == "collective" and torch.cuda.is_available():
+        pytest.skip("an engine on a GPU wants NCCL and a learner on another GPU: see benchmarks/gpu_check.py")
 
 
 @pytest.fixture
@@ -109,6 +111,7 @@ def test_weights_that_do_not_fit_are_refused_before_they_travel(
 def test_an_engine_killed_in_a_transfer_is_an_error_on_both_sides(
     agent: Agent, changed: TransformersAgent, prompts: Prompts
 ) -> None:
+    skip_without(agent, "collective")
     weights = perturbed(changed, 6)
     began = time.monotonic()
     with channel_to(agent, timeout_s=20.0) as channel, ThreadPoolExecutor(1) as pool:
