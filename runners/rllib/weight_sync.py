@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -127,6 +127,8 @@ class WeightSync:
 
     def _send_handles(self, version: int) -> bool:
         places = self._places(self._learner.specs)
+        if not self._all_of(places):
+            return False
         count = sum(place.num_workers for place in places.values())
         payloads = iter(self.ask_first_learner(lambda learner: learner.weight_sender.handles(count)))
         handles = {
@@ -145,6 +147,8 @@ class WeightSync:
 
     def _make_group(self) -> bool:
         places = self._places(self._learner.specs)
+        if not self._all_of(places):
+            return False
         sizes = [place.num_workers for place in places.values()]
         first_ranks = dict(zip(places, accumulate(sizes, initial=1), strict=False))
         one_machine = all(place.node == self._learner.node and not place.remote for place in places.values())
@@ -185,7 +189,7 @@ class WeightSync:
         return self._call_all(partial(_wake_up, part=part))
 
     def _places(self, specs: tuple[TensorSpec, ...] | None) -> dict[int, EnginePlace]:
-        """Returns where each living env runner's engine is."""
+        """Returns where the engine of each living env runner is, where it lives too."""
         place = partial(_place, specs=specs)
         return call_each(self._env_runner_group, lambda number: place, timeout_s=self._config.sync_timeout_s)
 
@@ -194,9 +198,11 @@ class WeightSync:
 
     def _call_all_of(self, task_of: Callable[[int], Callable[[Any], Any]]) -> bool:
         """Returns whether every env runner did its task."""
-        asked = env_runner_ids(self._env_runner_group)
-        answers = call_each(self._env_runner_group, task_of, timeout_s=self._config.sync_timeout_s)
-        return answers.keys() == set(asked)
+        return self._all_of(call_each(self._env_runner_group, task_of, timeout_s=self._config.sync_timeout_s))
+
+    def _all_of(self, answers: Mapping[int, Any]) -> bool:
+        """Returns whether every env runner that lives has answered."""
+        return answers.keys() >= set(env_runner_ids(self._env_runner_group))
 
 
 def _answer(learner: Any, *, question: Callable[[Any], T]) -> T | Exception:
