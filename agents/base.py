@@ -32,6 +32,7 @@ class SamplingParams:
         top_k: Keep the k likeliest tokens; 0 is off.
         max_tokens: Most tokens in a completion, the end token included, >= 1.
         stop_token_ids: Token ids that end a completion, besides the model's own end tokens.
+        stop: Texts that end a completion: the token that completes one is its last, and its text ends before it.
         seed: Seed of this call's random numbers; None takes fresh ones.
 
     Raises:
@@ -44,6 +45,7 @@ class SamplingParams:
     top_k: int = 0
     max_tokens: int = 256
     stop_token_ids: tuple[int, ...] = ()
+    stop: tuple[str, ...] = ()
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -53,6 +55,7 @@ class SamplingParams:
             ("top_p", 0 < self.top_p <= 1, "in (0, 1]"),
             ("top_k", self.top_k >= 0, ">= 0 (0 is off)"),
             ("max_tokens", self.max_tokens >= 1, ">= 1"),
+            ("stop", not isinstance(self.stop, str) and all(self.stop), "a tuple of texts, none of them empty"),
         ):
             if not ok:
                 raise ValueError(f"SamplingParams: {name}={getattr(self, name)!r}, but it must be {allowed}.")
@@ -66,8 +69,8 @@ class Completion:
         token_ids: [T] the completion's ids; a matched end token is part of them.
         logprobs: [T] log-probability of each id (nats) under the distribution it was drawn from, that is after
             temperature, top-k and top-p; at temperature 0 that of temperature 1.
-        text: `token_ids` decoded, special tokens left out.
-        finish_reason: "stop" (an end token), "length" (max_tokens or the context ran out) or "abort".
+        text: `token_ids` decoded, special tokens left out; up to the stop text, where one ended it.
+        finish_reason: "stop" (an end token or a stop text), "length" (max_tokens or the context ran out) or "abort".
         policy_version: Version of the weights that produced it, as given to `update_weights`; 0 before any.
     """
 
@@ -89,6 +92,15 @@ class Agent(Protocol):
 
     def encode(self, observation: str) -> list[int]:
         """Returns the prompt's token ids: `observation` as the user's message in the model's chat template."""
+        ...
+
+    def encode_next(self, token_ids: Sequence[int], observation: str) -> list[int]:
+        """Returns the ids to append to a dialogue's, so that `observation` is the user's next message in it.
+
+        Args:
+            token_ids: The dialogue so far, prompt and completion, as given and sampled; they are not encoded again.
+            observation: The user's next message.
+        """
         ...
 
     def act(self, observation: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from agents.base import Completion, EngineError, FinishReason, SamplingParams
+from agents.stop_text import cut_at_stop, tokens_to_stop
 from agents.text import TextAgent, check_prompts
 from agents.transformers_agent.loading import parameter_shapes
 from agents.weight_transfer import TensorSpec, WeightGroup, WeightHandles, WeightPart
@@ -131,8 +132,13 @@ class EngineAgent(TextAgent):
         flat = [output for group in groups for output in group]
         if len(groups) != len(prompts) or len(flat) != len(prompts) * params.n:
             raise EngineError(f"The engine returned {len(flat)} completions for {len(prompts)} prompts x {params.n}.")
-        texts = iter(self.tokenizer.batch_decode([output.token_ids for output in flat], skip_special_tokens=True))
-        return [[self._completion(output, next(texts)) for output in group] for group in groups]
+        if params.stop:
+            groups = [[self._cut(output, params.stop) for output in group] for group in groups]
+        ids = [output.token_ids for group in groups for output in group]
+        texts = iter(self.tokenizer.batch_decode(ids, skip_special_tokens=True))
+        return [
+            [self._completion(output, cut_at_stop(next(texts), params.stop)) for output in group] for group in groups
+        ]
 
     def update_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], policy_version: int) -> None:
         """Replaces the weights (Hugging Face names) and drops every cache made with the old ones.
@@ -214,6 +220,10 @@ class EngineAgent(TextAgent):
     @cached_property
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return parameter_shapes(self.folder, trust_remote_code=self._trust_remote_code)
+
+    def _cut(self, output: EngineOutput, stop: Sequence[str]) -> EngineOutput:
+        count = tokens_to_stop(self.tokenizer, output.token_ids, stop)
+        return output if count is None else EngineOutput(output.token_ids[:count], output.logprobs[:count], "stop")
 
     def _completion(self, output: EngineOutput, text: str) -> Completion:
         return Completion(

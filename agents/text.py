@@ -14,6 +14,9 @@ from agents.base import Completion, SamplingParams
 if TYPE_CHECKING:
     import torch
 
+# Stands for the assistant's message where only what a chat template writes behind it is wanted.
+_MESSAGE = "=assistant's message="
+
 
 def load_tokenizer(folder: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """Loads the tokenizer of a model's folder."""
@@ -41,6 +44,49 @@ def encode_chat(tokenizer: PreTrainedTokenizerBase, observation: str) -> list[in
         return list(tokenizer(observation)["input_ids"])
     messages = [{"role": "user", "content": observation}]
     return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+
+
+def encode_next_chat(
+    tokenizer: PreTrainedTokenizerBase, end_token_ids: Sequence[int], token_ids: Sequence[int], observation: str
+) -> list[int]:
+    """Returns the ids that continue a dialogue with `observation` as the user's next message, for the assistant's turn.
+
+    They are what the chat template writes behind an assistant's message: the end of its turn, the user's message, the
+    opening of the next turn. The ids so far stay as they are. So the policy is trained on the tokens it sampled, where
+    encoding their text anew may give others, and the template may rewrite earlier messages (drop their thoughts).
+
+    A dialogue that ends in an end token has the end of the turn already, in the policy's own choice of it. One cut by
+    max_tokens gets the template's. Without a chat template it is the plain text on lines of its own.
+
+    Args:
+        tokenizer: The model's.
+        end_token_ids: Those that end a completion.
+        token_ids: The dialogue so far, the last completion included.
+        observation: The user's next message.
+
+    Raises:
+        ValueError: If the chat template leaves out the assistant's messages.
+    """
+    if tokenizer.chat_template is None:
+        return list(tokenizer(f"\n{observation}\n", add_special_tokens=False)["input_ids"])
+    messages = [
+        {"role": "user", "content": "user's message"},
+        {"role": "assistant", "content": _MESSAGE},
+        {"role": "user", "content": observation},
+    ]
+    text = str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+    _, found, continuation = text.partition(_MESSAGE)
+    if not found:
+        raise ValueError(
+            "The model's chat template leaves out what the assistant said before, so it has no place for an episode of "
+            "several turns. Use an environment with one step an episode, or a model with another template."
+        )
+    ids = list(tokenizer(continuation, add_special_tokens=False)["input_ids"])
+    closing = next((place for place, token in enumerate(ids) if token in end_token_ids), None)
+    # Some templates write a space before the end token; anything else there would be the next message.
+    if token_ids[-1] in end_token_ids and closing is not None and not str(tokenizer.decode(ids[:closing])).strip():
+        return ids[closing + 1 :]
+    return ids
 
 
 def check_prompts(prompt_token_ids: Sequence[Sequence[int]], max_model_len: int) -> None:
@@ -84,6 +130,10 @@ class TextAgent:
     def encode(self, observation: str) -> list[int]:
         """Returns the prompt's token ids: `observation` as the user's message in the model's chat template."""
         return encode_chat(self.tokenizer, observation)
+
+    def encode_next(self, token_ids: Sequence[int], observation: str) -> list[int]:
+        """Returns the ids to append to a dialogue's, so that `observation` is the user's next message in it."""
+        return encode_next_chat(self.tokenizer, self.end_token_ids, token_ids, observation)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Returns the text of `token_ids`, special tokens left out."""

@@ -11,15 +11,16 @@ from runners.support.provenance import provenance
 RESULTS = Path(__file__).parent / "results"
 
 
-def write_results(name: str, figures: dict[str, Any]) -> Path:
-    """Writes a benchmark's figures to ``benchmarks/results/<name>.json`` and returns the path.
+def write_results(name: str, figures: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Writes a benchmark's figures to ``<folder>/<name>.json`` and returns the path.
 
     Args:
         name: The file's name without its suffix, as a rule the script's.
         figures: The figures, as JSON values; a figure's key says its unit.
+        folder: Where to.
     """
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     draft = path.with_suffix(".json.tmp")
     draft.write_text(json.dumps({**environment(), "figures": figures}, indent=2) + "\n", encoding="utf-8")
     draft.replace(path)

@@ -241,7 +241,7 @@ def _timed_env_runner(runner: Any, request: Any) -> tuple[Timed, list[tuple[int,
     rollouts = runner.sample(request).rollouts
     seconds = time.perf_counter() - started
     prompts = [rollout.prompt_token_ids for rollout in rollouts[:: request.sampling.n]]
-    return (seconds, sum(len(rollout.completion_token_ids) for rollout in rollouts)), prompts
+    return (seconds, sum(rollout.num_own_tokens for rollout in rollouts)), prompts
 
 
 def _timed_agent(agent: Agent, prompts: Prompts, params: SamplingParams) -> Timed:

@@ -2,7 +2,8 @@
 
     python benchmarks/learning_curve.py --seeds 0 1 2
 
-Runs that are already in --runs-dir are read, not repeated.
+Runs that are already in --runs-dir are read, not repeated. Options it does not know go to runners/grpo.py, so with
+another --result and --runs-dir it draws the curves of any other run; benchmarks/README.md has those of several turns.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def summary(rows: list[dict[str, float]]) -> dict[str, float]:
     return figures
 
 
-def plot(runs: dict[int, list[dict[str, float]]], path: Path) -> None:
+def plot(runs: dict[int, list[dict[str, float]]], path: Path, title: str) -> None:
     """Draws one thin line a seed and kind, and their mean."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for (kind, name), color in zip(NAMES.items(), ("C0", "C1"), strict=True):
@@ -55,7 +56,7 @@ def plot(runs: dict[int, list[dict[str, float]]], path: Path) -> None:
         axes.plot(
             steps, means, color=color, marker="o", markersize=4, label=f"held-out, {kind}: mean of {len(runs)} seeds"
         )
-    axes.set(xlabel="GRPO step", ylabel="accuracy", ylim=(0, 1), title="The bundled model on built-in problems")
+    axes.set(xlabel="GRPO step", ylabel="accuracy", ylim=(0, 1), title=title)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", frameon=False)
     figure.savefig(path, dpi=130)
@@ -65,17 +66,19 @@ def main() -> None:
     """Command line; options it does not know go to runners/grpo.py."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--runs-dir", type=Path, default=ROOT / "runs" / "learning_curve")
-    parser.add_argument("--picture", type=Path, default=ROOT / "docs" / "learning_curve.png")
+    parser.add_argument("--result", default="learning_curve", help="name of results/NAME.json and docs/NAME.png")
+    parser.add_argument("--runs-dir", type=Path, help="default: runs/ and that name")
+    parser.add_argument("--title", default="The bundled model on built-in problems")
     args, options = parser.parse_known_args()
-    runs = {seed: run(seed, args.runs_dir, options) for seed in args.seeds}
+    runs_dir = args.runs_dir or ROOT / "runs" / args.result
+    runs = {seed: run(seed, runs_dir, options) for seed in args.seeds}
     figures = {f"seed {seed}": summary(rows) for seed, rows in runs.items()}
     print("| seed | greedy before | after | sampled before | after | seconds of training |\n|---|---|---|---|---|---|")
     for seed, row in figures.items():
         shown = [f"{row[name]:.3f}" for name in ("greedy_before", "greedy_after", "sampled_before", "sampled_after")]
         print(f"| {seed.removeprefix('seed ')} | {' | '.join(shown)} | {row['train_s']:.0f} |")
-    plot(runs, args.picture)
-    write_results("learning_curve", figures)
+    plot(runs, ROOT / "docs" / f"{args.result}.png", args.title)
+    write_results(args.result, figures)
 
 
 if __name__ == "__main__":

@@ -104,18 +104,14 @@ def check_action(action: object, where: str = "") -> None:
         )
 
 
-def dialogue(prompt: str, completion: str | None, result: Grade | None) -> str:
-    """Returns an episode so far as text to read, for ``render``."""
-    lines = ["[user]", prompt]
-    if completion is not None and result is not None:
-        lines += [
-            "",
-            "[assistant]",
-            completion,
-            "",
-            f"[{'correct' if result.correct else 'wrong'}: {result.extracted}]",
-        ]
-    return "\n".join(lines)
+def step_info(result: Grade) -> dict[str, Any]:
+    """Returns the ``step`` rows of the table under Information."""
+    return {"correct": result.correct, "extracted": result.extracted, "method": result.method}
+
+
+def dialogue(parts: Iterable[tuple[str, str | None]]) -> str:
+    """Returns an episode so far as text to read, for ``render``: each part a heading and, unless None, a text."""
+    return "\n\n".join(f"[{heading}]" if text is None else f"[{heading}]\n{text}" for heading, text in parts)
 
 
 class GSM8KEnv(gym.Env[str, str]):
@@ -224,8 +220,8 @@ class GSM8KEnv(gym.Env[str, str]):
         self.action_space = UnicodeText(MAX_COMPLETION_LENGTH)
         self.render_mode = render_mode
         self._index: int | None = None
-        self._completion: str | None = None
-        self._grade: Grade | None = None
+        self._over = True
+        self._dialogue: list[tuple[str, str | None]] = []
 
     @property
     def problems(self) -> ProblemSet:
@@ -263,8 +259,10 @@ class GSM8KEnv(gym.Env[str, str]):
             index = self._task.check_index(index)
         super().reset(seed=seed)
         self._index = int(self.np_random.integers(self.num_problems)) if index is None else index
-        self._completion = self._grade = None
-        return self._task.prompt(self._index), self._reset_info(self._index)
+        self._over = False
+        prompt = self._task.prompt(self._index)
+        self._dialogue = [("user", prompt)]
+        return prompt, self._reset_info(self._index)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Grades a completion and ends the episode.
@@ -279,13 +277,9 @@ class GSM8KEnv(gym.Env[str, str]):
             InvalidAction: The action is not a str.
             ResetNeeded: No problem is posed: before the first ``reset``, or after the episode's one step.
         """
-        if self._index is None or self._grade is not None:
-            raise ResetNeeded("GSM8K has one step an episode: call reset() before each step().")
-        check_action(action)
-        self._completion = action
-        result = self._grade = self._task.grade(action, self._index)
-        info = {"correct": result.correct, "extracted": result.extracted, "method": result.method}
-        return TERMINAL_OBSERVATION, float(result.correct), True, False, info
+        result = self._attempt(action)
+        self._over = True
+        return TERMINAL_OBSERVATION, float(result.correct), True, False, step_info(result)
 
     def render(self) -> str | None:  # type: ignore[override]  # Gymnasium's annotation omits the "ansi" mode's str
         """Returns the dialogue so far as text, if ``render_mode="ansi"``.
@@ -298,7 +292,22 @@ class GSM8KEnv(gym.Env[str, str]):
             return None
         if self._index is None:
             raise ResetNeeded("There is nothing to render before reset().")
-        return dialogue(self._task.prompt(self._index), self._completion, self._grade)
+        return dialogue(self._dialogue)
+
+    def _attempt(self, completion: str) -> Grade:
+        """Grades a completion, and adds both to the dialogue.
+
+        Raises:
+            InvalidAction: It is not a str.
+            ResetNeeded: No problem is posed.
+        """
+        if self._over or self._index is None:
+            raise ResetNeeded("No problem is posed: call reset() first, and again after each episode's last step().")
+        check_action(completion)
+        result = self._task.grade(completion, self._index)
+        verdict = "correct" if result.correct else "wrong"
+        self._dialogue += [("assistant", completion), (f"{verdict}: {result.extracted}", None)]
+        return result
 
     def _reset_info(self, index: int) -> dict[str, Any]:
         problems = self._task.problems

@@ -44,6 +44,10 @@ _OPENERS: Final = frozenset({"so", "thus", "hence", "therefore", "then", "and", 
 _SUPPOSING: Final = frozenset({"if", "whether", "unless", "suppose", "assume", "assuming", "doubt"})
 _DENYING: Final = frozenset({"not", "never", "no", "cannot", "wrong", "incorrect", "false"})
 _ASKING: Final = frozenset({"to", "we", "i", "can", "us", "must", "please", "let's"})  # before "answer" as a verb
+_DETERMINERS: Final = frozenset({"the", "my", "our", "final", "correct", "numerical"})
+_PRESENTING: Final = frozenset(
+    {"is", "here's", "gives", "give", "get", "have", "yields"}
+)  # "here is the answer in km: 1"
 _INSTEAD = re.compile(r"\bbut\b|\brather\b|\bit is\b|\bit's\b")
 _FOLDING: Final = {ord("\u2019"): ord("'")} | {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
@@ -208,6 +212,8 @@ def _phrase(text: str, folded: str, position: int, limit: int) -> int | tuple[in
     words = _words_of_clause(context)
     if words and words[-1] in _ASKING:
         return None
+    if verb is not None and _is_operand(words, verb[0]):
+        return None
     negated = verb is not None and NEGATION.search(bridge) is not None
     if not negated and not _disowns(words):
         stated = verb is not None and digit is not None and not _BREAK.search(bridge, verb.end())
@@ -229,6 +235,14 @@ def _words_of_clause(context: str) -> list[str]:
         else:
             words.append(word.lower())
     return words
+
+
+def _is_operand(words: list[str], bridge: str) -> bool:
+    """Whether the sentence does something to the answer: "to express the answer as a percentage: 9 / 27 * 100"."""
+    if bridge[-1] not in ":=" or not any(map(str.isalpha, bridge)):
+        return False
+    lead = next((word for word in reversed(words) if word not in _DETERMINERS), None)
+    return lead is not None and lead not in _PRESENTING
 
 
 def _disowns(words: list[str]) -> bool:

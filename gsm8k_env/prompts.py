@@ -1,4 +1,4 @@
-"""The instruction texts that follow a question in the user message.
+"""The instruction texts that follow a question in the user message, and the feedback on a wrong answer.
 
 The texts belong to the environment's version: changing one changes what every agent reads, so it needs a new id.
 """
@@ -14,6 +14,9 @@ INSTRUCTIONS: dict[str, str] = {
     "boxed": r"Think it through step by step, then write the final number in \boxed{}.",
     "none": "",
 }
+
+FEEDBACK_WRONG = "That answer is wrong. Try again."
+FEEDBACK_NO_ANSWER = "No final answer was found. Try again."
 
 # A value of these characters alone can only be meant as a name. Anything else, such as a space, makes it a text.
 _NAME = re.compile(r"[A-Za-z0-9_-]*")

@@ -160,7 +160,7 @@ class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str] | np.ndarray, np.n
             return None
         if self._indices is None:
             raise ResetNeeded("There is nothing to render before reset().")
-        return tuple(dialogue(self._task.prompt(index), None, None) for index in self._indices)
+        return tuple(dialogue([("user", self._task.prompt(index))]) for index in self._indices)
 
     def _pose(self, indices: np.ndarray) -> tuple[tuple[str, ...], dict[str, Any]]:
         """Makes these the current problems; returns their user messages and infos."""

@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 # `python runners/grpo.py` puts runners/ on the path, where evaluate.py would hide the package `evaluate`. The root
-# takes its place; an installed package needs neither.
+# takes its place; an installed package needs neither. The current folder comes last, for modules of the user's own.
 _RUNNERS = Path(__file__).resolve().parent
-sys.path[:] = [str(_RUNNERS.parent), *(entry for entry in sys.path if entry != str(_RUNNERS))]
+sys.path[:] = [str(_RUNNERS.parent), *(entry for entry in sys.path if entry != str(_RUNNERS)), os.getcwd()]
 
 # Threads that wait for each other sleep instead of spinning: on an idle machine it costs a twentieth of a step, on a
 # shared one spinning can cost ten times the step. OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from runners.objectives.algorithms import ALGORITHMS, command_line_help  # noqa: E402
 from runners.presets.loading import load_preset, preset_names  # noqa: E402
 from runners.support.assignments import assignments  # noqa: E402
 
@@ -33,9 +34,18 @@ NUM_SAMPLES_SHOWN = 4
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Returns the command line's options; None stands for the preset's value."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=f"algorithms (docs/algorithms.md):\n{command_line_help()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "--preset", default="tiny", help=f"{', '.join(preset_names())}, or a .yaml file (default: tiny)"
+    )
+    parser.add_argument(
+        "--algorithm",
+        metavar="NAME",
+        help="one of those below: sets advantage, loss, aggregation and KL over the preset's; --set goes over it",
     )
     parser.add_argument("--model", help="tiny, smollm2-135m, a folder, or a hub id")
     parser.add_argument("--engine", help="transformers, or any agent registered under a name")
@@ -44,6 +54,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--env", help="a Gymnasium id; its observations and actions are texts")
     parser.add_argument("--env-option", action="append", default=[], metavar="NAME=VALUE", help="passed to gym.make")
+    parser.add_argument(
+        "--eval-env-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="the same for evaluation alone, such as split=test; repeatable",
+    )
     parser.add_argument("--dataset", help="short for --env-option dataset=...: auto, builtin:1-2, a path, a hub id")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--eval-interval", type=int, help="steps between evaluations; 0 evaluates at start and end")
@@ -65,16 +82,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Returns the run's complete settings: the preset, then the command line over it.
+    """Returns the run's complete settings: the preset, over it the algorithm, over that the command line.
 
     Raises:
-        ValueError: For an option that is not NAME=VALUE, or an unknown preset.
+        ValueError: For an option that is not NAME=VALUE, or an unknown preset or algorithm.
     """
     preset = load_preset(args.preset)
     run = {**RUN_DEFAULTS, **preset["run"], **_given(args, RUN_DEFAULTS)}
     # The preset's options are for the preset's environment.
     own = args.env in (None, preset["environment"])
     env_options = {**(preset["env_options"] if own else {}), **assignments(args.env_option, "--env-option")}
+    eval_env_options = {
+        **(preset["eval_env_options"] if own else {}),
+        **assignments(args.eval_env_option, "--eval-env-option"),
+    }
     if args.dataset is not None:
         env_options["dataset"] = args.dataset
     agent_options = {**preset["agents"], **_given(args, ("engine",))}
@@ -85,6 +106,9 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
         **assignments(args.engine_option, "--engine-option"),
     }
     resources = {**preset["resources"], **_given(args, RESOURCES)}
+    changes = assignments(args.set, "--set")
+    if algorithm := args.algorithm or changes.get("algorithm"):
+        changes = {**ALGORITHMS.lookup(algorithm).settings, **changes, "algorithm": algorithm}
     processes = max(1, resources.get("num_env_runners", 0)) * max(1, resources.get("num_learners", 0))
     agent_options["num_threads"] = args.num_threads or max(1, (os.cpu_count() or 1) // processes)
     return {
@@ -92,10 +116,10 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
         "seed": args.seed,
         "environment": args.env or preset["environment"],
         "env_options": env_options,
-        "eval_env_options": preset["eval_env_options"] if own else {},
+        "eval_env_options": eval_env_options,
         "run": run,
         "agents": agent_options,
-        "training": {**preset["training"], **assignments(args.set, "--set")},
+        "training": {**preset["training"], **changes},
         "resources": resources,
     }
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from agents.base import Completion, SamplingParams
 from agents.models import resolve_model
+from agents.stop_text import cut_at_stop, tokens_to_stop
 from agents.text import TextAgent, check_prompts
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class ScriptedAgent(TextAgent):
         self.weights: dict[str, torch.Tensor] = {}
 
     def generate(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Completion]]:
-        """Returns the scripted completions, cut at `params.max_tokens`, at a stop token, or at the context's end."""
+        """Returns the scripted completions, cut at `params.max_tokens`, at a stop, or at the context's end."""
         check_prompts(prompt_token_ids, self.max_model_len)
         return [[self._complete(prompt, sample, params) for sample in range(params.n)] for prompt in prompt_token_ids]
 
@@ -52,12 +53,13 @@ class ScriptedAgent(TextAgent):
         ids = [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.end_token_ids[0]]
         stops = {*self.end_token_ids, *params.stop_token_ids}
         end = next(i for i, token in enumerate(ids) if token in stops) + 1
+        end = tokens_to_stop(self.tokenizer, ids[:end], params.stop) or end
         room = min(params.max_tokens, self.max_model_len - len(prompt))
         ids = ids[: min(end, room)]
         return Completion(
             token_ids=tuple(ids),
             logprobs=(0.0,) * len(ids),
-            text=self.decode(ids),
+            text=cut_at_stop(self.decode(ids), params.stop),
             finish_reason="stop" if end <= room else "length",
             policy_version=self.policy_version,
         )

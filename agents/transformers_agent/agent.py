@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 
 from agents.base import Completion, SamplingParams
 from agents.models import resolve_model
+from agents.stop_text import cut_at_stop, ends_with_stop
 from agents.tensor_handles import opened
 from agents.text import TextAgent, check_prompts
 from agents.transformers_agent.loading import choose_device, choose_dtype, load_model
@@ -73,6 +75,7 @@ class TransformersAgent(TextAgent):
             generator.seed()
         else:
             generator.manual_seed(params.seed)
+        completes_stop = partial(ends_with_stop, self.tokenizer, stop=params.stop) if params.stop else None
         completions: list[list[Completion]] = [[] for _ in prompt_token_ids]
         for rows, batch_params in self._batches(prompt_token_ids, params):
             sampled = sample(
@@ -81,8 +84,9 @@ class TransformersAgent(TextAgent):
                 batch_params,
                 end_token_ids=self.end_token_ids,
                 generator=generator,
+                completes_stop=completes_stop,
             )
-            flat = self._completions(sampled)
+            flat = self._completions(sampled, params.stop)
             for place, row in enumerate(rows):
                 completions[row] += flat[place * batch_params.n : (place + 1) * batch_params.n]
         return completions
@@ -139,7 +143,7 @@ class TransformersAgent(TextAgent):
             return False
         return rows * params.n * (longest + params.max_tokens) <= self.max_batch_tokens
 
-    def _completions(self, sampled: Sampled) -> list[Completion]:
+    def _completions(self, sampled: Sampled, stop: Sequence[str]) -> list[Completion]:
         ids, logprobs = sampled.token_ids.tolist(), sampled.logprobs.tolist()
         lengths, ended = sampled.lengths.tolist(), sampled.ended.tolist()
         texts = self.tokenizer.batch_decode(
@@ -149,7 +153,7 @@ class TransformersAgent(TextAgent):
             Completion(
                 token_ids=tuple(ids[row][:length]),
                 logprobs=tuple(logprobs[row][:length]),
-                text=texts[row],
+                text=cut_at_stop(texts[row], stop),
                 finish_reason="stop" if ended[row] else "length",
                 policy_version=self.policy_version,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +23,7 @@ class Sampled:
         token_ids: [B, T] ids, meaningful up to `lengths`.
         logprobs: [B, T] log-probability of each id under the sampled distribution, float32.
         lengths: [B] tokens of each completion, the end token included.
-        ended: [B] whether an end token was drawn.
+        ended: [B] whether an end token was drawn or a stop text completed.
     """
 
     token_ids: torch.Tensor
@@ -69,10 +69,19 @@ def sample(
     *,
     end_token_ids: Sequence[int],
     generator: torch.Generator,
+    completes_stop: Callable[[list[int]], bool] | None = None,
 ) -> Sampled:
     """Samples `params.n` completions for each of N prompts.
 
     Prompts are padded on the left; positions and attention skip the padding.
+
+    Args:
+        model: Scores the tokens.
+        prompts: [N][P] ids.
+        params: How to sample; `params.stop` is what `completes_stop` looks for.
+        end_token_ids: The model's own end tokens.
+        generator: Draws the tokens.
+        completes_stop: Whether a completion's ids so far end with a stop text; None where there is none.
     """
     device, rows = model.device, len(prompts) * params.n
     width = max(map(len, prompts))
@@ -102,7 +111,11 @@ def sample(
         target = active[running]
         token_ids[target, step] = drawn[running]
         logprobs[target, step] = distribution.gather(1, drawn[:, None])[:, 0][running]
-        just_ended = target[torch.isin(drawn[running], ends)]
+        ending = torch.isin(drawn[running], ends)
+        if completes_stop is not None:
+            stopped = [completes_stop(ids) for ids in token_ids[target, : step + 1].tolist()]
+            ending |= torch.tensor(stopped, dtype=torch.bool, device=device)
+        just_ended = target[ending]
         ended[just_ended] = True
         lengths[just_ended] = step + 1
         running = ~ended[active]

@@ -77,7 +77,11 @@ class Engine:
         final = self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY
         self._llm.enqueue(
             [{"prompt_token_ids": prompt} for prompt in prompts],
-            [self._vllm.SamplingParams(**request, detokenize=False, output_kind=final) for request in requests],
+            [
+                # Only a stop text needs the text; it costs a detokenizer in the engine's own process.
+                self._vllm.SamplingParams(**request, detokenize=bool(request["stop"]), output_kind=final)
+                for request in requests
+            ],
             use_tqdm=False,
         )
         finished = []

@@ -36,6 +36,7 @@ def requests(
             "max_tokens": min(params.max_tokens, max_model_len - len(prompt)),
             "min_tokens": 0,
             "stop_token_ids": stops,
+            "stop": list(params.stop),
             "ignore_eos": True,
             "seed": prompt_seed(params.seed, row),
             "logprobs": 0,

@@ -11,7 +11,7 @@ import gymnasium as gym
 
 from agents import Agent, SamplingParams
 from runners.evaluation.config import EvaluationConfig
-from runners.evaluation.prompts import Prompt, cut_at_stop
+from runners.evaluation.prompts import Prompt
 from runners.evaluation.samples import Sample
 from runners.rllib.problem_sampler import evaluation_resets, sampling_seed
 
@@ -106,6 +106,7 @@ def generate_batches(
             top_p=config.top_p,
             top_k=config.top_k,
             max_tokens=config.max_tokens,
+            stop=config.stop,
             seed=sampling_seed(config.seed, batch, "eval"),
         )
         started = clock()
@@ -120,7 +121,7 @@ def generate_batches(
                 completion=completion.text,
                 num_tokens=len(completion.token_ids),
                 finish_reason=completion.finish_reason,
-                reward=_reward(env, problems[place], cut_at_stop(completion.text, config.stop)),
+                reward=_reward(env, problems[place], completion.text),
                 batch=batch,
                 batch_seconds=round(seconds, 6),
             )

@@ -6,8 +6,7 @@ r"""The prompts by name: chat messages with an instruction, and few-shot texts f
   lm-evaluation-harness's task gsm8k (https://github.com/EleutherAI/lm-evaluation-harness/tree/main/lm_eval/tasks/gsm8k).
 - `fewshot-cot-K`: K of the eight worked examples; the layout of its task gsm8k_cot.
 
-A few-shot text ends a completion where the model begins the next question. Token ids cannot say that, so the engine
-generates on, to an end token or `max_tokens`, and the completion is cut at the first stop text before it is graded.
+A few-shot text ends a completion where the model begins the next question: a stop text, which the engine looks for.
 """
 
 from __future__ import annotations
@@ -117,15 +116,6 @@ def prompt_template(prompt: Prompt) -> str:
     if prompt.is_chat:
         return join_prompt("{question}", instruction_text(prompt.style.instruction))
     return prompt.render("{question}")
-
-
-def cut_at_stop(text: str, stop: tuple[str, ...]) -> str:
-    """Returns the text before the first of the stop texts.
-
-    >>> cut_at_stop("18 Question: 4?", ("</s>", "Question:"))
-    '18 '
-    """
-    return text[: min((place for mark in stop if (place := text.find(mark)) >= 0), default=len(text))]
 
 
 def _few_shot_style(name: str, count: int, chain_of_thought: bool) -> PromptStyle:

@@ -16,10 +16,10 @@ class Sample:
         sample: Number of the completion among the n of its problem, from 0.
         question: The problem's text.
         ground_truth: The true answer.
-        completion: The text, as the engine gave it; not yet cut at a stop text.
+        completion: The text, up to the stop text where one ended it.
         num_tokens: Length in tokens, the end token included.
         finish_reason: How the engine ended it: "stop", "length" or "abort".
-        reward: What the environment's step returned for the text cut at the stop texts.
+        reward: What the environment's step returned for it.
         batch: Number of the batch it was generated in.
         batch_seconds: Time the engine took for that batch.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,6 +35,30 @@ class GroupAdvantages:
 AdvantageFunction = Callable[[np.ndarray, np.ndarray], GroupAdvantages]
 ADVANTAGES: Registry[AdvantageFunction] = Registry("advantage estimator")
 register_advantage = ADVANTAGES.register
+
+
+def estimate_advantages(name: str, rewards: np.ndarray, group_ids: np.ndarray) -> GroupAdvantages:
+    """Calls the estimator of that name, and checks what a user's own returns.
+
+    Args:
+        name: In ADVANTAGES, or "package.module:function".
+        rewards: [B] float, NaN where missing.
+        group_ids: [B] any ids.
+
+    Raises:
+        ValueError: For an unknown name, a result of another kind, or rewards and groups that the estimator refuses.
+    """
+    result = ADVANTAGES.lookup(name)(rewards, group_ids)
+    if not isinstance(result, GroupAdvantages):
+        raise ValueError(f"The advantage {name!r} returned a {type(result).__name__}; it must return GroupAdvantages.")
+    for field in ("advantages", "valid"):
+        shape = np.shape(getattr(result, field))
+        if shape != np.shape(rewards):
+            raise ValueError(
+                f"The advantage {name!r} returned {field} of shape {shape} for rewards of shape {np.shape(rewards)}; "
+                f"both must be [B], one for each completion."
+            )
+    return result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +114,9 @@ def _require_pairs(groups: _Groups) -> None:
     sizes = np.bincount(groups.index)
     if (sizes < 2).any():
         raise ValueError(
-            f"{int((sizes < 2).sum())} of {len(sizes)} groups have one completion; a group's baseline needs at least "
-            f"two. Set group_size >= 2, or choose the estimator 'reinforce', which has no baseline."
+            f"{int((sizes < 2).sum())} of {len(sizes)} groups have one completion, and a group of one has no baseline. "
+            f"Set group_size >= 2, or choose an advantage that needs no group: 'reinforce', 'reinforce_batch' or "
+            f"'reinforce++'."
         )
 
 
@@ -149,11 +174,30 @@ def rloo(rewards: np.ndarray, group_ids: np.ndarray) -> GroupAdvantages:
     return _result(groups, groups.count / others * (rewards - groups.mean), groups.known & (groups.count >= 2))
 
 
+@register_advantage("gpg")
+def gpg(rewards: np.ndarray, group_ids: np.ndarray) -> GroupAdvantages:
+    """A = alpha (r - mean_g), alpha = groups / groups with spread, https://arxiv.org/abs/2504.02546.
+
+    Groups without spread add zeros to the batch's mean gradient; alpha makes good for them. Groups that are not valid
+    count on neither side, since they leave the loss's denominators too.
+    """
+    centred = group_advantages(rewards, group_ids, normalize_std=False)
+    num_valid = len(np.unique(np.asarray(group_ids)[centred.valid]))
+    alpha = num_valid / max(1, num_valid - centred.num_flat_groups)
+    return replace(centred, advantages=alpha * centred.advantages)
+
+
 @register_advantage("reinforce")
 def reinforce(rewards: np.ndarray, group_ids: np.ndarray) -> GroupAdvantages:
     """The reward itself, no baseline (Williams 1992, https://doi.org/10.1007/BF00992696)."""
     groups = _group(rewards, group_ids)
     return _result(groups, np.asarray(rewards, np.float64), groups.known, flat_is_zero=False)
+
+
+@register_advantage("gae")
+def gae(rewards: np.ndarray, group_ids: np.ndarray) -> GroupAdvantages:
+    """The reward itself, which the critic turns into an advantage for each token; see `objectives.gae`."""
+    return reinforce(rewards, group_ids)
 
 
 @register_advantage("reinforce_batch")
@@ -169,5 +213,7 @@ def reinforce_plus_plus(rewards: np.ndarray, group_ids: np.ndarray) -> GroupAdva
 
 
 def _over_batch(rewards: np.ndarray, group_ids: np.ndarray, *, normalize_std: bool) -> GroupAdvantages:
+    if len(rewards) < 2:
+        raise ValueError("The batch has one completion, and no baseline: set num_prompts * group_size >= 2.")
     batch = group_advantages(rewards, np.zeros(len(rewards), np.int64), normalize_std=normalize_std)
     return _result(_group(rewards, group_ids), batch.advantages, batch.valid, flat_is_zero=False)

@@ -17,7 +17,7 @@ from runners.objectives.importance import (
 from runners.objectives.kl import KL_KINDS, KLKind, bounded, kl_estimate
 from runners.objectives.reductions import masked_sum
 from runners.objectives.stats import PolicyStats
-from runners.objectives.surrogates import SURROGATES, SurrogateInputs
+from runners.objectives.surrogates import SURROGATES, SurrogateInputs, TokenLoss, token_advantages
 
 RatioReference = Literal["old", "rollout"]
 KLPlacement = Literal["loss", "reward"]
@@ -97,7 +97,7 @@ class ObjectiveInputs:
             they equal `logprobs` and the pass can be saved. With ratio_reference "rollout" it only serves to measure.
         rollout_logprobs: [B, T] the engine's; None if unknown.
         ref_logprobs: [B, T] the reference's; None if there is none.
-        advantages: [B].
+        advantages: [B, T], or [B] where a sequence has one for all its tokens.
         loss_mask: [B, T] bool, the policy's own tokens.
         loss_weights: [B] from `sequence_loss_weights` over the whole minibatch; rows of weight 0 are left out, whatever
             their other values.
@@ -115,7 +115,7 @@ class ObjectiveInputs:
     def __post_init__(self) -> None:
         shape = self.logprobs.shape
         assert len(shape) == 2 and self.loss_mask.shape == shape and self.loss_mask.dtype == torch.bool
-        assert self.advantages.shape == self.loss_weights.shape == shape[:1]
+        assert self.advantages.shape in (shape, shape[:1]) and self.loss_weights.shape == shape[:1]
         for tensor in (self.entropies, self.old_logprobs, self.rollout_logprobs, self.ref_logprobs):
             assert tensor is None or tensor.shape == shape
 
@@ -133,7 +133,8 @@ def policy_loss(inputs: ObjectiveInputs, config: ObjectiveConfig) -> tuple[torch
         The scalar to minimise, and the sums of what it saw (detached).
 
     Raises:
-        ValueError: If the configuration needs logprobs that the inputs lack.
+        ValueError: If the configuration needs logprobs that the inputs lack, or a surrogate of a user's own does not
+            return a `TokenLoss` of the right shape.
     """
     mask = inputs.loss_mask & (inputs.loss_weights != 0)[:, None]
     # Values outside the mask are anyone's guess, and infinity times zero is not zero: they go before they enter.
@@ -145,13 +146,14 @@ def policy_loss(inputs: ObjectiveInputs, config: ObjectiveConfig) -> tuple[torch
         SurrogateInputs(
             logprobs=logprobs,
             old_logprobs=reference,
-            advantages=inputs.advantages.where(mask.any(1), 0.0),
+            advantages=_within(mask, token_advantages(inputs.advantages, mask)),
             loss_mask=mask,
             clip_param=config.clip_param,
             clip_param_high=config.clip_param_high,
             dual_clip=config.dual_clip,
         )
     )
+    _check_surrogate(config.surrogate, surrogate, mask)
     weights = _importance_weights(config, old, rollout, mask)
     kl = _reference_kl(config, logprobs, inputs.ref_logprobs, mask)
     per_token = surrogate.loss * weights
@@ -184,6 +186,16 @@ def policy_loss(inputs: ObjectiveInputs, config: ObjectiveConfig) -> tuple[torch
 
 def _within(mask: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return values.where(mask, values.new_zeros(()))
+
+
+def _check_surrogate(name: str, result: TokenLoss, mask: torch.Tensor) -> None:
+    if not isinstance(result, TokenLoss):
+        raise ValueError(f"The surrogate {name!r} returned a {type(result).__name__}; it must return a TokenLoss.")
+    if not result.loss.shape == result.clipped.shape == mask.shape:
+        raise ValueError(
+            f"The surrogate {name!r} returned loss of shape {tuple(result.loss.shape)} and clipped of shape "
+            f"{tuple(result.clipped.shape)}; both must be [B, T] = {tuple(mask.shape)}, one value for each token."
+        )
 
 
 def _ratio_reference(config: ObjectiveConfig, old: torch.Tensor, rollout: torch.Tensor | None) -> torch.Tensor:

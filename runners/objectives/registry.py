@@ -1,54 +1,73 @@
-"""A table of functions by name, which a user may extend."""
+"""A table by name, of functions or specifications, which a user may extend."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
 
-F = TypeVar("F", bound=Callable)
+T = TypeVar("T")
 
 
-class Registry(dict[str, F], Generic[F]):
-    """Maps a name to a function; `kind` is what the error messages call the functions."""
+class Registry(dict[str, T], Generic[T]):
+    """Maps a name to an entry.
 
-    def __init__(self, kind: str) -> None:
+    Args:
+        kind: What the error messages call an entry.
+        entry_type: What an entry must be, for `isinstance`.
+    """
+
+    def __init__(self, kind: str, entry_type: Any = Callable) -> None:
         super().__init__()
         self.kind = kind
+        self.entry_type = entry_type
 
-    def register(self, name: str) -> Callable[[F], F]:
-        """Returns a decorator that enters a function under `name`; a later one of the same name wins."""
+    def register(self, name: str) -> Callable[[T], T]:
+        """Returns a decorator that enters what it decorates under `name`; a later entry of the same name wins."""
 
-        def enter(function: F) -> F:
-            self[name] = function
-            return function
+        def enter(entry: T) -> T:
+            self[name] = entry
+            return entry
 
         return enter
 
-    def lookup(self, name: str) -> F:
-        """Returns the function called `name`, or the one at "package.module:function".
+    def lookup(self, name: str) -> T:
+        """Returns the entry called `name`, or what stands at "package.module:name".
 
         The second form needs no registration, so it also works in a worker process that never ran the user's script.
 
         Raises:
-            ValueError: If there is none; the message lists the known names.
+            ValueError: If there is none, or it is of another type; the message says what is known.
         """
         if name in self:
             return self[name]
-        module, colon, attribute = name.partition(":")
-        if colon:
-            try:
-                return getattr(importlib.import_module(module), attribute)
-            except (ImportError, AttributeError) as error:
-                raise ValueError(f"The {self.kind} {name!r} cannot be imported: {error}.") from error
+        if ":" in name:
+            return self._import(name)
         raise ValueError(
             f"Unknown {self.kind} {name!r}.{did_you_mean(name, self)} Known: {', '.join(sorted(self))}; or give your "
-            f"own as 'package.module:function'."
+            f"own as 'package.module:name'. (What a script registers is known in its own process only, and a remote "
+            f"learner is another.)"
         )
 
+    def _import(self, name: str) -> T:
+        module_name, _, attribute = name.partition(":")
+        try:
+            entry = getattr(importlib.import_module(module_name), attribute)
+        except ImportError as error:
+            raise ValueError(
+                f"The {self.kind} {name!r} cannot be imported: {error}. Its folder must be the current one or on "
+                f"PYTHONPATH."
+            ) from error
+        except AttributeError as error:
+            raise ValueError(f"The {self.kind} {name!r} cannot be imported: {error}.") from error
+        if not isinstance(entry, self.entry_type):
+            expected = getattr(self.entry_type, "__name__", self.entry_type)
+            raise ValueError(f"The {self.kind} {name!r} is a {type(entry).__name__}; it must be a {expected}.")
+        return entry
 
-def did_you_mean(name: str, known: dict[str, F] | tuple[str, ...]) -> str:
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the closest known name, else nothing.
 
     >>> did_you_mean("token_mean", ("token-mean", "sequence-mean"))

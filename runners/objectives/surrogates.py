@@ -19,7 +19,7 @@ class SurrogateInputs:
     Attributes:
         logprobs: [B, T] current policy, nats.
         old_logprobs: [B, T] the policy the ratio is taken against, nats.
-        advantages: [B] one for each sequence.
+        advantages: [B, T] one for each token; [B], one for each sequence, is spread over its tokens.
         loss_mask: [B, T] bool, the tokens that count; values elsewhere are finite and ignored.
         clip_param: The ratio is clipped below at 1 - clip_param.
         clip_param_high: The ratio is clipped above at 1 + clip_param_high; None takes clip_param.
@@ -37,9 +37,8 @@ class SurrogateInputs:
     def __post_init__(self) -> None:
         assert self.logprobs.ndim == 2 and self.loss_mask.dtype == torch.bool
         assert self.logprobs.shape == self.old_logprobs.shape == self.loss_mask.shape
-        assert self.advantages.shape == self.logprobs.shape[:1], (self.advantages.shape, self.logprobs.shape)
         object.__setattr__(self, "old_logprobs", self.old_logprobs.detach())
-        object.__setattr__(self, "advantages", self.advantages.detach())
+        object.__setattr__(self, "advantages", token_advantages(self.advantages, self.logprobs).detach())
 
     @property
     def log_ratio(self) -> torch.Tensor:
@@ -55,6 +54,12 @@ class SurrogateInputs:
     def high(self) -> float:
         """Upper end of the ratio's clip range."""
         return 1.0 + (self.clip_param if self.clip_param_high is None else self.clip_param_high)
+
+
+def token_advantages(advantages: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Returns advantages [B] or [B, T] as [B, T], the shape of `like`; a sequence's one is that of all its tokens."""
+    assert advantages.shape in (like.shape, like.shape[:1]), (advantages.shape, like.shape)
+    return advantages if advantages.ndim == 2 else advantages[:, None].expand_as(like)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +111,7 @@ def gspo(inputs: SurrogateInputs) -> TokenLoss:
 
 
 def _clipped_ratio(inputs: SurrogateInputs, ratio: torch.Tensor) -> TokenLoss:
-    advantages = inputs.advantages[:, None]
+    advantages = inputs.advantages
     loss = torch.maximum(-ratio * advantages, -ratio.clamp(inputs.low, inputs.high) * advantages)
     clipped = ((ratio > inputs.high) & (advantages > 0)) | ((ratio < inputs.low) & (advantages < 0))
     if inputs.dual_clip is not None:
@@ -126,7 +131,7 @@ def cispo(inputs: SurrogateInputs) -> TokenLoss:
         [B, T] loss, and the tokens whose weight was cut.
     """
     ratio = bounded(inputs.log_ratio.detach()).exp()
-    loss = -ratio.clamp(inputs.low, inputs.high) * inputs.advantages[:, None] * inputs.logprobs
+    loss = -ratio.clamp(inputs.low, inputs.high) * inputs.advantages * inputs.logprobs
     return TokenLoss(loss=loss, clipped=(ratio < inputs.low) | (ratio > inputs.high))
 
 
@@ -137,5 +142,5 @@ def reinforce(inputs: SurrogateInputs) -> TokenLoss:
     Returns:
         [B, T] loss; nothing is clipped.
     """
-    loss = -inputs.advantages[:, None] * inputs.logprobs
+    loss = -inputs.advantages * inputs.logprobs
     return TokenLoss(loss=loss, clipped=torch.zeros_like(inputs.loss_mask))

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from agents import SamplingParams
-from runners.objectives.advantages import ADVANTAGES
+from runners.objectives.advantages import estimate_advantages
+from runners.objectives.algorithms import ALGORITHMS, COMMON_SETTINGS
 from runners.objectives.kl import KLKind
 from runners.objectives.objective import KLPlacement, ObjectiveConfig, RatioReference
 from runners.objectives.reductions import AGGREGATIONS, Aggregation
+from runners.rllib.critic import CriticLearner
 from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.learner import GRPOLearner
 from runners.rllib.rl_module import PLACEHOLDER_SPACE, TextPolicyModule
@@ -44,14 +48,21 @@ class GRPOSettings(AlgorithmConfig):
 
     Sampling (`training(...)`):
         num_prompts: N, problems a step. Default 32.
-        group_size: G >= 2, completions a problem. Default 8.
+        group_size: G, completions a problem; >= 2 for advantages that compare within a group. Default 8.
         temperature, top_p: Of the training samples. Default 1.0 and 1.0; top_p < 1 is refused, because the learner
             would score another distribution than the one sampled from.
         max_prompt_tokens, max_tokens: Limits of prompt and completion. Default 512 and 256.
+        dynamic_sampling: Replace groups whose rewards are all equal by new problems; see `rllib.dynamic_sampling`.
+            Default False. max_refills: Rounds of replacement in a step, after which such groups stay. Default 4.
+        max_episode_tokens: In an environment of several turns, no turn begins once prompt, completions and the user's
+            messages have this many tokens; the rewards so far stand. None (default): while the context has room.
 
     Objective (`training(...)`):
-        advantage: A name in `objectives.advantages.ADVANTAGES`. Default "grpo".
-        surrogate: A name in `objectives.surrogates.SURROGATES`. Default "clip".
+        algorithm: A name in `objectives.algorithms.ALGORITHMS` sets everything in this block, and dynamic_sampling, to
+            the published values, except what the same call gives. Default None: the values below.
+        advantage: A name in `objectives.advantages.ADVANTAGES`, or "package.module:function". Default "grpo"; "gae"
+            adds the critic below.
+        surrogate: A name in `objectives.surrogates.SURROGATES`, or "package.module:function". Default "clip".
         clip_param, clip_param_high, dual_clip: See `objectives.surrogates`. Default 0.2, None (= clip_param), None.
         ratio_reference: "old" (default) or "rollout"; see `objectives.objective`.
         importance_cap: Cap of the weight that corrects the engine's mismatch. Default 2; None is off.
@@ -61,6 +72,16 @@ class GRPOSettings(AlgorithmConfig):
         kl_coeff: Weight of the KL to the first policy; 0 (default) keeps no reference model.
         kl_estimator: "k1", "k2" or "k3" (default). kl_placement: "loss" (default) or "reward".
         entropy_coeff: Weight of the entropy bonus. Default 0.
+        overlong_buffer: The last tokens before max_tokens, in which a completion's reward falls by up to
+            overlong_penalty (default 1); see `objectives.reward_shaping`. Below 1 it is a share of max_tokens. Default
+            0, off.
+
+    Critic, with advantage="gae" (`training(...)`): PPO with a value head on the policy's own transformer.
+        gamma, lambda_: Of `objectives.gae`, a token. Default 1.0 and 1.0: the return less the value.
+        whiten_advantages: Bring the advantages of a batch's tokens to mean 0 and deviation 1. Default True.
+        vf_loss_coeff: Weight of the value loss; it reaches the transformer too. Default 0.1.
+        vf_clip_param: Largest squared error of a value that counts; None (default) is no bound.
+        vf_lr: Learning rate of the value head, which starts from zero; small models bear more. Default 1e-4.
 
     Update (`training(...)`):
         lr, grad_clip, num_epochs, minibatch_size: As in RLlib; `minibatch_size` counts sequences of one optimizer step
@@ -94,7 +115,11 @@ class GRPOSettings(AlgorithmConfig):
         self.top_p = 1.0
         self.max_prompt_tokens = 512
         self.max_tokens = 256
+        self.dynamic_sampling = False
+        self.max_refills = 4
+        self.max_episode_tokens: int | None = None
 
+        self.algorithm: str | None = None
         self.advantage = "grpo"
         self.surrogate = "clip"
         self.clip_param = 0.2
@@ -108,6 +133,15 @@ class GRPOSettings(AlgorithmConfig):
         self.kl_estimator: KLKind = "k3"
         self.kl_placement: KLPlacement = "loss"
         self.entropy_coeff = 0.0
+        self.overlong_buffer: float = 0
+        self.overlong_penalty = 1.0
+
+        self.gamma = 1.0
+        self.lambda_ = 1.0
+        self.whiten_advantages = True
+        self.vf_loss_coeff = 0.1
+        self.vf_clip_param: float | None = None
+        self.vf_lr = 1e-4
 
         self.lr = 1e-6
         self.grad_clip = 1.0
@@ -156,9 +190,13 @@ class GRPOSettings(AlgorithmConfig):
     def training(self, **settings: Any) -> GRPOSettings:
         """Sets sampling, objective and update; see the class docstring. RLlib's own settings pass through.
 
+        `algorithm` comes first: what else this call gives goes over it, what earlier calls gave does not.
+
         Raises:
-            ValueError: For an unknown setting.
+            ValueError: For an unknown setting or algorithm.
         """
+        if settings.get("algorithm") is not None:
+            settings = {**ALGORITHMS.lookup(settings["algorithm"]).settings, **settings}
         own = {name: settings.pop(name) for name in list(settings) if name in _TRAINING_SETTINGS}
         for name in settings:
             if name not in _RLLIB_TRAINING_SETTINGS:
@@ -199,13 +237,23 @@ class GRPOSettings(AlgorithmConfig):
             num_learners=max(1, self.num_learners),
         )
 
+    @property
+    def use_critic(self) -> bool:
+        """Whether the policy has a value head, and the learner trains it."""
+        return self.advantage == "gae"
+
+    def overlong_buffer_tokens(self) -> int:
+        """Returns `overlong_buffer` in tokens; 0 is off."""
+        buffer = self.overlong_buffer * self.max_tokens if self.overlong_buffer < 1 else self.overlong_buffer
+        return max(1, round(buffer)) if buffer else 0
+
     def num_minibatches(self) -> int:
         """Returns the optimizer steps of one epoch."""
         return self.num_prompts * self.group_size // (self.minibatch_size or self.num_prompts * self.group_size)
 
     def get_default_learner_class(self) -> type:
-        """Returns `GRPOLearner`."""
-        return GRPOLearner
+        """Returns `GRPOLearner`, or `CriticLearner` with a critic."""
+        return CriticLearner if self.use_critic else GRPOLearner
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """Returns the spec of `TextPolicyModule`."""
@@ -221,6 +269,7 @@ class GRPOSettings(AlgorithmConfig):
                 "max_logits": self.max_logits,
                 "share_prompts": self.share_prompts,
                 "entropy_coeff": self.entropy_coeff,
+                "value_head": self.use_critic,
             },
         )
 
@@ -234,14 +283,31 @@ class GRPOSettings(AlgorithmConfig):
         sequences = self.num_prompts * self.group_size
         minibatch_size = self.minibatch_size or sequences
         learners = max(1, self.num_learners)
+        if min(self.num_prompts, self.group_size) >= 1:
+            # The estimator itself says whether groups of this size will do.
+            group_ids = np.repeat(np.arange(self.num_prompts), self.group_size)
+            estimate_advantages(self.advantage, np.zeros(sequences), group_ids)
         for name, ok, allowed in (
             ("env", isinstance(self.env, str), 'a registered Gymnasium id such as "gsm8k_env:GSM8K-v0"'),
             ("num_prompts", self.num_prompts >= 1, ">= 1"),
-            ("group_size", self.group_size >= 2, ">= 2: a group of one has no baseline"),
+            ("group_size", self.group_size >= 1, ">= 1"),
+            (
+                "dynamic_sampling",
+                not self.dynamic_sampling or self.group_size >= 2,
+                "False with group_size=1: one reward has no spread",
+            ),
+            ("max_refills", self.max_refills >= 0, ">= 0"),
+            ("overlong_buffer", 0 <= self.overlong_buffer <= self.max_tokens, "between 0 and max_tokens"),
+            ("overlong_penalty", self.overlong_penalty >= 0, ">= 0"),
             ("temperature", self.temperature > 0, "> 0: greedy completions of a group are all the same"),
             ("top_p", self.top_p == 1.0, "1.0: the learner scores the whole distribution"),
             ("max_tokens", self.max_tokens >= 1, ">= 1"),
             ("max_prompt_tokens", self.max_prompt_tokens >= 1, ">= 1"),
+            (
+                "max_episode_tokens",
+                self.max_episode_tokens is None or self.max_episode_tokens >= 1,
+                ">= 1, or None for the context's length",
+            ),
             ("aggregation", self.aggregation in AGGREGATIONS, f"one of {', '.join(AGGREGATIONS)}"),
             ("num_epochs", self.num_epochs >= 1, ">= 1"),
             (
@@ -256,6 +322,11 @@ class GRPOSettings(AlgorithmConfig):
                 minibatch_size % learners == 0,
                 f"a divisor of the minibatch size, which is {minibatch_size}",
             ),
+            ("gamma", 0 <= self.gamma <= 1, "in [0, 1]"),
+            ("lambda_", 0 <= self.lambda_ <= 1, "in [0, 1]"),
+            ("vf_loss_coeff", 0 <= self.vf_loss_coeff < math.inf, ">= 0 and finite"),
+            ("vf_clip_param", self.vf_clip_param is None or self.vf_clip_param > 0, "> 0, or None for no bound"),
+            ("vf_lr", 0 <= self.vf_lr < math.inf, ">= 0 and finite"),
             (
                 "weight_transfer",
                 self.weight_transfer in WEIGHT_TRANSFERS,
@@ -271,7 +342,6 @@ class GRPOSettings(AlgorithmConfig):
         ):
             if not ok:
                 raise ValueError(f"GRPOConfig: {name}={getattr(self, name)!r}, but it must be {allowed}.")
-        ADVANTAGES.lookup(self.advantage)
         self.objective()  # checks its own fields
 
     def _engines_have_gpus(self) -> bool:
@@ -292,19 +362,11 @@ _TRAINING_SETTINGS = (
     "top_p",
     "max_prompt_tokens",
     "max_tokens",
-    "advantage",
-    "surrogate",
-    "clip_param",
-    "clip_param_high",
-    "dual_clip",
-    "ratio_reference",
-    "importance_cap",
-    "aggregation",
-    "mask_truncated",
-    "kl_coeff",
-    "kl_estimator",
-    "kl_placement",
-    "entropy_coeff",
+    "max_refills",
+    "algorithm",
+    *COMMON_SETTINGS,
+    "max_episode_tokens",
+    "vf_lr",
     "adam_betas",
     "adam_epsilon",
     "weight_decay",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import gymnasium as gym
+import numpy as np
 import ray
 import torch
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
@@ -17,15 +20,20 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 import agents
 from agents.tensor_handles import gpu_uuid
 from agents.weight_transfer import Sleeper, TensorSpec, WeightGroup, WeightHandles, WeightPart, WeightReceiver
+from runners.rllib.episode import Episode
+from runners.rllib.problem_sampler import turn_seed
 from runners.rllib.rl_module import PLACEHOLDER_SPACE
-from runners.rllib.rollout import EnvName, GroupReset, Rollout, SampledTokens, SampleRequest, SampleResult
+from runners.rllib.rollout import EnvName, GroupReset, SampledTokens, SampleRequest, SampleResult
 from runners.rllib.weight_paths import EnginePlace
 
 _PROBE = "What is 12 + 7?"
 
 
 class TextEnvRunner(EnvRunner, Checkpointable):
-    """Samples groups: resets G environments alike, lets the agent complete their prompt G times, steps each once.
+    """Samples groups: resets G environments alike, lets the agent complete their prompt G times, steps each.
+
+    Environments whose episode goes on pose the user's next message, and the agent completes all of them at once, until
+    the last episode is over.
 
     It knows an environment only through Gymnasium (`gym.make(config.env, **config.env_config)`) and an engine only
     through `agents.Agent`. The local env runner of a group with remote ones makes no engine: it answers questions about
@@ -61,32 +69,38 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         """Samples every group of `request`.
 
         Raises:
-            ValueError: If the environments of a group, reset alike, pose different problems, or if an episode goes on
-                after one step.
+            ValueError: If the environments of a group, reset alike, pose different problems.
         """
         assert self.agent is not None, "the local env runner of a group with remote ones has no engine"
         size = request.sampling.n
         envs = self._environments(size * len(request.resets), request.env)
-        kept: list[tuple[GroupReset, str, list[int], list[gym.Env[str, str]]]] = []
+        prompts: list[list[int]] = []
+        episodes: list[Episode] = []
         for i, reset in enumerate(request.resets):
             group = envs[i * size : (i + 1) * size]
             observation = _reset_alike(group, reset)
             prompt = self.agent.encode(observation)
             if len(prompt) <= request.max_prompt_tokens:
-                kept.append((reset, observation, prompt, group))
-        completions = self.agent.generate([prompt for _, _, prompt, _ in kept], request.sampling)
-        rollouts = [
-            _step(env, reset, observation, prompt, completion)
-            for (reset, observation, prompt, group), group_completions in zip(kept, completions, strict=True)
-            for env, completion in zip(group, group_completions, strict=True)
-        ]
-        return SampleResult(rollouts=rollouts, num_dropped_prompts=len(request.resets) - len(kept))
+                prompts.append(prompt)
+                episodes += [Episode(env, reset, observation, prompt) for env in group]
+        self._play(episodes, prompts, request)
+        return SampleResult(
+            rollouts=[episode.rollout() for episode in episodes],
+            num_dropped_prompts=len(request.resets) - len(prompts),
+        )
 
     def probe(self, sampling: agents.SamplingParams) -> SampledTokens:
         """Returns one completion of a fixed prompt, for the learner to check the engine's weights by."""
         assert self.agent is not None
         prompt = self.agent.encode(_PROBE)
-        return SampledTokens(**SampledTokens.fields_of(prompt, self.agent.generate([prompt], sampling)[0][0]))
+        [[completion]] = self.agent.generate([prompt], sampling)
+        return SampledTokens(
+            prompt_token_ids=tuple(prompt),
+            completion_token_ids=completion.token_ids,
+            completion_mask=np.ones(len(completion.token_ids), dtype=np.bool_),
+            rollout_logprobs=np.array(completion.logprobs, dtype=np.float32),
+            policy_version=completion.policy_version,
+        )
 
     def restart_failed_engine(self) -> None:
         """Starts the engine anew if a call to it failed; the weights come with the next `set_state`."""
@@ -180,6 +194,27 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         if self.agent is not None:
             self.agent.close()
 
+    def _play(self, episodes: list[Episode], prompts: list[list[int]], request: SampleRequest) -> None:
+        """Plays the episodes to their end: the first turn as groups, each later one as one batch of those still going.
+
+        Args:
+            episodes: [N * G], group by group.
+            prompts: [N] the groups' prompts.
+            request: How to sample, and the limit on an episode's tokens.
+        """
+        assert self.agent is not None
+        limit = min(request.max_episode_tokens or self.agent.max_model_len, self.agent.max_model_len)
+        groups = self.agent.generate(prompts, request.sampling)
+        for turn in itertools.count(1):
+            completions = [completion for group in groups for completion in group]
+            for episode, completion in zip(episodes, completions, strict=True):
+                episode.step(completion)
+            episodes = [episode for episode in episodes if episode.begin_turn(self.agent, limit)]
+            if not episodes:
+                return
+            sampling = replace(request.sampling, n=1, seed=turn_seed(request.sampling.seed, turn))
+            groups = self.agent.generate([episode.token_ids for episode in episodes], sampling)
+
     def _environments(self, count: int, name: EnvName) -> list[gym.Env[str, str]]:
         envs = self._envs[name]
         while len(envs) < count:
@@ -196,23 +231,3 @@ def _reset_alike(group: list[gym.Env[str, str]], reset: GroupReset) -> str:
             "from self.np_random after super().reset(seed=seed)."
         )
     return observations.pop()
-
-
-def _step(
-    env: gym.Env[str, str], reset: GroupReset, observation: str, prompt: list[int], completion: agents.Completion
-) -> Rollout:
-    _, reward, terminated, truncated, info = env.step(completion.text)
-    if not (terminated or truncated):
-        raise ValueError(
-            f"{env.spec.id if env.spec else env}: the episode goes on after one step; this runner trains on "
-            "environments whose episode is one completion."
-        )
-    return Rollout(
-        group_id=reset.group_id,
-        observation=observation,
-        text=completion.text,
-        reward=float(reward),
-        correct=bool(info["correct"]) if "correct" in info else None,
-        finish_reason=completion.finish_reason,
-        **SampledTokens.fields_of(prompt, completion),
-    )

@@ -25,12 +25,14 @@ from ray.tune import register_trainable
 
 from agents import SamplingParams
 from agents.models import resolve_model
-from runners.objectives.advantages import ADVANTAGES, GroupAdvantages
+from runners.objectives.advantages import GroupAdvantages, estimate_advantages
+from runners.objectives.reward_shaping import overlong_punishment
 from runners.rllib.calls import broadcast, call_env_runners
 from runners.rllib.config import GRPOSettings
+from runners.rllib.dynamic_sampling import StepSample, sample_step
 from runners.rllib.problem_sampler import ProblemSampler, evaluation_resets, sampling_seed
 from runners.rllib.rollout import EnvName, GroupReset, Rollout, SampledTokens, SampleRequest, SampleResult
-from runners.rllib.summaries import evaluation_summary, group_summary, rollout_summary
+from runners.rllib.summaries import evaluation_summary, group_summary, step_summary
 from runners.rllib.train_batch import build_train_batch, padded_columns
 from runners.rllib.weight_sync import WeightSync
 
@@ -73,21 +75,20 @@ class GRPO(Algorithm):
     def training_step(self) -> None:
         """One step of GRPO, on new problems."""
         started = time.perf_counter()
-        rollouts, num_dropped = self._sample_step()
+        sample = self._sample_step()
         sampled = time.perf_counter()
         self.weight_sync.sleep()
-        advantages = self._advantages(rollouts)
-        self._update(rollouts, advantages)
+        advantages = self._advantages(sample.rollouts)
+        self._update(sample.rollouts, advantages)
         updated = time.perf_counter()
         self._sync_weights()
         synced = time.perf_counter()
 
-        summary = {**rollout_summary(rollouts), **group_summary(advantages)}
-        tokens = summary["num_completion_tokens"]
+        summary = {**step_summary(sample), **group_summary(advantages)}
+        tokens = summary["num_sampled_completion_tokens"]
         self._log(
             "rollouts",
             **summary,
-            num_dropped_prompts=num_dropped,
             num_env_runner_restarts=self.num_env_runner_restarts,
             epoch=self.problem_sampler.epoch,
             policy_version=self.policy_version,
@@ -98,16 +99,16 @@ class GRPO(Algorithm):
             tokens_per_s=tokens / (synced - started),
             sample_tokens_per_s=tokens / (sampled - started),
         )
+        self._log_lifetime(("rollouts", "num_sampled_completion_tokens_lifetime"), tokens)
         # The names that RLlib's own stoppers and schedulers look for.
         self._log(ENV_RUNNER_RESULTS, episode_return_mean=summary["reward_mean"])
-        self.metrics.log_value(
-            (ENV_RUNNER_RESULTS, "num_env_steps_sampled_lifetime"), len(rollouts), reduce="lifetime_sum"
-        )
+        num_steps = sum(r.num_turns for r in (*sample.rollouts, *sample.discarded))
+        self._log_lifetime((ENV_RUNNER_RESULTS, "num_env_steps_sampled_lifetime"), num_steps)
 
     def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
         """Evaluates on the held-out problems: greedy, and sampled at the training temperature.
 
-        The same problems every time, one completion each, on the training env runners and their engines.
+        The same problems every time, one episode each, on the training env runners and their engines.
 
         Returns:
             {"greedy": `evaluation_summary`, "sampled": the same, "env_runners": {"episode_return_mean": greedy's}}.
@@ -179,21 +180,21 @@ class GRPO(Algorithm):
         config.freeze()
         self.config = config
 
-    def _sample_step(self) -> tuple[list[Rollout], int]:
-        """Samples `num_prompts` groups; a prompt over the limit is replaced by the next problem."""
-        rollouts: list[Rollout] = []
-        missing, dropped = self.config.num_prompts, 0
-        limit = self.problem_sampler.num_problems or 10 * self.config.num_prompts
-        while missing:
-            result = self._sample(self.problem_sampler.draw(missing), self.config.sampling_params(), "train")
-            rollouts += result.rollouts
-            missing, dropped = result.num_dropped_prompts, dropped + result.num_dropped_prompts
-            if dropped >= limit:
-                raise ValueError(_all_dropped_message(self.config.max_prompt_tokens))
-        stale = {r.policy_version for r in rollouts} - {self.policy_version}
+    def _sample_step(self) -> StepSample:
+        """Samples `num_prompts` groups; see `dynamic_sampling`."""
+        config = self.config
+        sample = sample_step(
+            lambda count: self._sample(self.problem_sampler.draw(count), config.sampling_params(), "train"),
+            num_prompts=config.num_prompts,
+            max_refills=config.max_refills if config.dynamic_sampling else 0,
+            max_dropped_prompts=self.problem_sampler.num_problems or 10 * config.num_prompts,
+        )
+        if sample is None:
+            raise ValueError(_all_dropped_message(config.max_prompt_tokens))
+        stale = {r.policy_version for r in sample.rollouts} - {self.policy_version}
         if stale:
             raise RuntimeError(f"Completions of policy versions {sorted(stale)} in step {self.policy_version}.")
-        return rollouts, dropped
+        return sample
 
     def _sample(self, resets: list[GroupReset], sampling: SamplingParams, env: EnvName) -> SampleResult:
         """Samples whole groups, shared out over the env runners."""
@@ -208,6 +209,7 @@ class GRPO(Algorithm):
                 resets=groups,
                 sampling=self.config.sampling_params(base=sampling, seed=seed),
                 max_prompt_tokens=self.config.max_prompt_tokens,
+                max_episode_tokens=self.config.max_episode_tokens,
                 env=env,
             )
             tasks.append(partial(_sample_request, request=request))
@@ -228,11 +230,15 @@ class GRPO(Algorithm):
 
     def _advantages(self, rollouts: list[Rollout]) -> GroupAdvantages:
         rewards = np.array([r.reward for r in rollouts])
-        if self.config.kl_coeff and self.config.kl_placement == "reward":
+        if buffer := self.config.overlong_buffer_tokens():
+            lengths = np.array([r.num_own_tokens for r in rollouts])
+            rewards += self.config.overlong_penalty * overlong_punishment(lengths, self.config.max_tokens, buffer)
+        # With a critic the learner takes the KL off the reward of each token.
+        if self.config.kl_coeff and self.config.kl_placement == "reward" and not self.config.use_critic:
             batch = _as_batch({**padded_columns(rollouts), "rewards": rewards})
             rewards = self._ask_first_learner(partial(_rewards_less_kl, batch=batch))
         group_ids = np.array([r.group_id for r in rollouts])
-        return ADVANTAGES.lookup(self.config.advantage)(rewards, group_ids)
+        return estimate_advantages(self.config.advantage, rewards, group_ids)
 
     def _update(self, rollouts: list[Rollout], advantages: GroupAdvantages) -> None:
         rng = np.random.default_rng([self.config.seed or 0, self.iteration, 1])
@@ -274,6 +280,9 @@ class GRPO(Algorithm):
     def _log(self, key: str, **values: float) -> None:
         for name, value in values.items():
             self.metrics.log_value((key, name), value, window=1)
+
+    def _log_lifetime(self, key: tuple[str, str], value: float) -> None:
+        self.metrics.log_value(key, value, reduce="lifetime_sum")
 
 
 def _sample_request(env_runner: Any, *, request: SampleRequest) -> SampleResult:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
+import operator
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.learner import DEFAULT_OPTIMIZER
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from transformers import PreTrainedModel
@@ -24,6 +27,7 @@ from runners.rllib.rl_module import TextPolicyModule
 from runners.rllib.weight_sender import WeightSender
 
 Batch = dict[str, torch.Tensor]
+S = TypeVar("S")
 
 
 class GRPOLearner(TorchLearner):
@@ -47,13 +51,16 @@ class GRPOLearner(TorchLearner):
             self._reference = copy.deepcopy(self._policy.model).requires_grad_(False)
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """Registers AdamW over every parameter."""
-        parameters = self.get_parameters(self.module[module_id])
+        """Registers AdamW over every parameter of the language model."""
+        self._register_adamw(DEFAULT_OPTIMIZER, module_id, config, self.module[module_id].model, config.lr)
+
+    def _register_adamw(self, name: str, module_id: str, config: Any, module: torch.nn.Module, lr: float) -> None:
+        parameters = list(module.parameters())
         optimizer = torch.optim.AdamW(
-            parameters, lr=config.lr, betas=config.adam_betas, eps=config.adam_epsilon, weight_decay=config.weight_decay
+            parameters, lr=lr, betas=config.adam_betas, eps=config.adam_epsilon, weight_decay=config.weight_decay
         )
         self.register_optimizer(
-            module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=config.lr
+            module_id=module_id, optimizer_name=name, optimizer=optimizer, params=parameters, lr_or_lr_schedule=lr
         )
 
     def compute_loss_for_module(
@@ -81,7 +88,7 @@ class GRPOLearner(TorchLearner):
         rewards = kl_in_reward(
             columns["rewards"],
             columns["rollout_logprobs"],
-            self._scored(columns, self._reference),
+            self._logprobs(columns, self._reference),
             columns["loss_mask"],
             kl_coeff=self.config.kl_coeff,
             kind=self.config.kl_estimator,
@@ -91,7 +98,7 @@ class GRPOLearner(TorchLearner):
     def rollout_difference(self, batch: MultiAgentBatch) -> tuple[float, float]:
         """Returns mean and max |rollout - policy logprob| (nats) over the completions' tokens of a batch."""
         columns = self._convert_batch_type(batch).policy_batches[DEFAULT_MODULE_ID]
-        logprobs, mask = self._scored(columns, self._policy.model), columns["loss_mask"]
+        logprobs, mask = self._logprobs(columns, self._policy.model), columns["loss_mask"]
         total, largest = logprob_difference(logprobs, columns["rollout_logprobs"], mask)
         return float(total / mask.sum()), float(largest)
 
@@ -111,12 +118,8 @@ class GRPOLearner(TorchLearner):
         """Yields the optimizer steps of a batch: every minibatch of every epoch, in order."""
         batch = self._make_batch_if_necessary(training_data=training_data)
         columns: Batch = dict(batch.policy_batches[DEFAULT_MODULE_ID])
+        self._prepare(columns)
         num_epochs, num_minibatches = self.config.num_epochs, self.config.num_minibatches()
-        # At the first optimizer step the policy has not moved: it is its own old policy, and the pass is saved.
-        later = torch.ones_like(columns["lengths"], dtype=torch.bool) if num_epochs > 1 else columns["minibatch_0"] > 0
-        columns["old_logprobs"] = self._scored(columns, self._policy.model, later)
-        if self._reference is not None:
-            columns["ref_logprobs"] = self._scored(columns, self._reference)
         for epoch in range(num_epochs):
             columns["loss_weights"] = columns[f"loss_weights_{epoch}"]
             for minibatch in range(num_minibatches):
@@ -125,6 +128,24 @@ class GRPOLearner(TorchLearner):
                 if epoch == minibatch == 0:
                     del step["old_logprobs"]
                 yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(step)}, env_steps=int(rows.sum()))
+
+    def _prepare(self, columns: Batch) -> None:
+        """Adds what the losses need from before the update: old logprobs, and the reference's where there is one."""
+        columns |= self._old_scores(columns)
+        if self._reference is not None:
+            columns["ref_logprobs"] = self._logprobs(columns, self._reference)
+
+    def _old_scores(self, columns: Batch) -> Batch:
+        """Returns old_logprobs [B, T], the policy's before the update; 0 for the rows of the first optimizer step.
+
+        There the policy has not moved: it is its own old policy, and the pass is saved.
+        """
+        if self.config.num_epochs > 1:
+            return {"old_logprobs": self._logprobs(columns, self._policy.model)}
+        later = columns["minibatch_0"] > 0
+        logprobs = torch.zeros_like(columns["rollout_logprobs"])
+        logprobs[later] = self._logprobs({name: column[later] for name, column in columns.items()}, self._policy.model)
+        return {"old_logprobs": logprobs}
 
     def _update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[dict, dict[str, torch.Tensor], dict]:
         """Makes one optimizer step."""
@@ -137,7 +158,8 @@ class GRPOLearner(TorchLearner):
             losses = self.compute_losses(fwd_out=fwd_out, batch={DEFAULT_MODULE_ID: micro})
             losses[DEFAULT_MODULE_ID].backward()
         gradients = {reference: parameter.grad for reference, parameter in self._params.items()}
-        stats = self._sum_over_learners(list(gradients.values()), self._stats)
+        self._sum_gradients(list(gradients.values()))
+        stats = self._sum_over_learners(self._stats)
         grad_norm = torch.nn.utils.get_total_norm(gradients.values())
         self._check_finite(stats, grad_norm)
         self._log(stats, float(grad_norm))
@@ -147,29 +169,36 @@ class GRPOLearner(TorchLearner):
     def _micro_batches(self, columns: Batch) -> Iterator[tuple[torch.Tensor, Batch]]:
         return _micro_batches(columns, self.config.micro_batch_tokens, self.config.share_prompts)
 
-    @torch.no_grad()
-    def _scored(self, columns: Batch, model: PreTrainedModel, chosen: torch.Tensor | None = None) -> torch.Tensor:
-        """Returns the logprobs [B, T] of the rows under `model`; 0 for those that `chosen` [B] bool leaves out."""
-        logprobs = torch.zeros_like(columns["rollout_logprobs"])
-        if chosen is not None:
-            logprobs[chosen] = self._scored({name: column[chosen] for name, column in columns.items()}, model)
-            return logprobs
-        for rows, micro in self._micro_batches(columns):
-            scored = self._policy.score(model, micro, with_entropy=False)["logprobs"]
-            logprobs[rows, : scored.shape[1]] = scored
-        return logprobs
+    def _logprobs(self, columns: Batch, model: PreTrainedModel) -> torch.Tensor:
+        """Returns the logprobs [B, T] of the rows under `model`."""
+        return self._scored(columns, model, ("logprobs",))["logprobs"]
 
-    def _sum_over_learners(self, gradients: list[torch.Tensor], stats: PolicyStats) -> PolicyStats:
-        """Sums the gradients in place, and returns the summed statistics."""
+    @torch.no_grad()
+    def _scored(self, columns: Batch, model: PreTrainedModel, names: tuple[str, ...]) -> Batch:
+        """Returns some of the scores that the module knows, each [B, T], of the rows under `model`."""
+        scores = {name: torch.zeros_like(columns["rollout_logprobs"]) for name in names}
+        for rows, micro in self._micro_batches(columns):
+            scored = self._policy.score(model, micro, with_entropy=False, with_values="values" in names)
+            for name in names:
+                scores[name][rows, : scored[name].shape[1]] = scored[name]
+        return scores
+
+    def _sum_gradients(self, gradients: list[torch.Tensor]) -> None:
+        """Sums the gradients over the learners, in place."""
         if self.config.num_learners <= 1:
-            return stats
+            return
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         torch.distributed.all_reduce(flat)
         for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
+
+    def _sum_over_learners(self, part: S) -> S:
+        """Returns the sum of every learner's part, the same on all of them."""
+        if self.config.num_learners <= 1:
+            return part
         parts: list[Any] = [None] * self.config.num_learners
-        torch.distributed.all_gather_object(parts, stats)
-        return sum(parts, PolicyStats())
+        torch.distributed.all_gather_object(parts, part)
+        return functools.reduce(operator.add, parts)
 
     def _check_finite(self, stats: PolicyStats, grad_norm: torch.Tensor) -> None:
         # RLlib would turn non-finite gradients to zero and go on.

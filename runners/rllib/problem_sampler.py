@@ -85,3 +85,8 @@ def _seed(*entropy: int) -> int:
 def sampling_seed(run_seed: int, first_group: int, env: str) -> int:
     """Returns the engine's seed for a share of a step: another for every share, the same when the share is repeated."""
     return _seed(run_seed, first_group, 0 if env == "train" else 1)
+
+
+def turn_seed(seed: int | None, turn: int) -> int | None:
+    """Returns the engine's seed for a turn of the episodes of a share: the share's own for the first, which is 0."""
+    return seed if seed is None or turn == 0 else _seed(seed, turn)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import torch
+import torch.nn.functional as F
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from transformers import PreTrainedModel
 
@@ -24,6 +26,10 @@ class TextPolicyModule(TorchRLModule):
 
     `forward_train` takes token_ids [B, T] and loss_mask [B, T] and returns logprobs [B, T] and entropies [B, T] of the
     masked tokens at `model_config["temperature"]`, 0 elsewhere. Dropout is off, in training as in every other pass.
+
+    With `model_config["value_head"]` there are values [B, T] too: the return expected before each masked token is
+    chosen, by a linear layer, zero at the start, on the same hidden states as the logits. It shares the transformer
+    with the policy, stays out of `model` and of inference-only states, and so never reaches an engine.
     """
 
     def setup(self) -> None:
@@ -40,30 +46,43 @@ class TextPolicyModule(TorchRLModule):
                 f"{options['model']!r} caps its logits (final_logit_softcapping), which the chunked log-probabilities "
                 "of this module would leave out. Use a model without it."
             )
+        self.vf_head: torch.nn.Linear | None = None
+        if options["value_head"]:
+            self.vf_head = torch.nn.Linear(self.model.config.get_text_config().hidden_size, 1)
+            torch.nn.init.zeros_(self.vf_head.weight)
+            torch.nn.init.zeros_(self.vf_head.bias)
 
-    def score(self, model: PreTrainedModel, batch: dict[str, Any], **kwargs: Any) -> dict[str, torch.Tensor]:
-        """Returns logprobs and entropies [B, T] of a batch under `model`: this policy's or the reference."""
+    def score(
+        self, model: PreTrainedModel, batch: dict[str, Any], *, with_values: bool = False, **kwargs: Any
+    ) -> dict[str, torch.Tensor]:
+        """Returns logprobs and entropies [B, T] of a batch under `model`: this policy's or the reference.
+
+        With `with_values` it returns values [B, T] from the same pass.
+        """
         score = self._score_packed if self.model_config["share_prompts"] else self._score_rows
         device = batch["token_ids"].device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-            logprobs, entropies = score(model, batch, **kwargs)
-        return {"logprobs": logprobs, "entropies": entropies}
+            return score(model, batch, with_values, **kwargs)
 
     def _score_rows(
-        self, model: PreTrainedModel, batch: dict[str, Any], **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, model: PreTrainedModel, batch: dict[str, Any], with_values: bool, **kwargs: Any
+    ) -> dict[str, torch.Tensor]:
         """Scores every sequence in a row of its own.
 
         Rows are padded on the right, where a causal model never looks from a real token: no attention mask is needed,
         and the faster kernels apply.
         """
         hidden = model.base_model(input_ids=batch["token_ids"], use_cache=False).last_hidden_state
-        head, limits = model.get_output_embeddings(), self._limits
-        return completion_logprobs(hidden, head, batch["token_ids"], batch["loss_mask"], *limits, **kwargs)
+        head, loss_mask = model.get_output_embeddings(), batch["loss_mask"]
+        logprobs, entropies = completion_logprobs(hidden, head, batch["token_ids"], loss_mask, *self._limits, **kwargs)
+        scores = {"logprobs": logprobs, "entropies": entropies}
+        if with_values:
+            scores["values"] = F.pad(self._values(hidden)[:, :-1], (1, 0)).where(loss_mask, 0.0)
+        return scores
 
     def _score_packed(
-        self, model: PreTrainedModel, batch: dict[str, Any], **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, model: PreTrainedModel, batch: dict[str, Any], with_values: bool, **kwargs: Any
+    ) -> dict[str, torch.Tensor]:
         """Scores the sequences of a prompt in one row; see `objectives.packing`."""
         token_ids, loss_mask = batch["token_ids"], batch["loss_mask"]
         packed = pack(*(tensor.cpu().numpy() for tensor in (token_ids, loss_mask, batch["lengths"])))
@@ -75,10 +94,20 @@ class TextPolicyModule(TorchRLModule):
             use_cache=False,
         ).last_hidden_state
         states = hidden.flatten(0, 1)[to_device(packed.predecessors)]
-        scored = token_logprobs(states, model.get_output_embeddings(), token_ids[loss_mask], *self._limits, **kwargs)
+        logprobs, entropies = token_logprobs(
+            states, model.get_output_embeddings(), token_ids[loss_mask], *self._limits, **kwargs
+        )
+        scores = {"logprobs": logprobs, "entropies": entropies}
+        if with_values:
+            scores["values"] = self._values(states)
         empty = torch.zeros(loss_mask.shape, device=token_ids.device)
-        logprobs, entropies = (empty.masked_scatter(loss_mask, values) for values in scored)
-        return logprobs, entropies
+        return {name: empty.masked_scatter(loss_mask, column) for name, column in scores.items()}
+
+    def _values(self, states: torch.Tensor) -> torch.Tensor:
+        """Returns the values [...] of hidden states [..., H], in float32 also where the pass is not."""
+        assert self.vf_head is not None
+        with torch.autocast(states.device.type, enabled=False):
+            return self.vf_head(states.float()).squeeze(-1)
 
     @property
     def _limits(self) -> tuple[float, int]:
@@ -89,18 +118,34 @@ class TextPolicyModule(TorchRLModule):
         return super().train(False)
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, torch.Tensor]:
-        return self.score(self.model, batch, with_entropy_grad=self.model_config["entropy_coeff"] != 0.0)
+        return self.score(
+            self.model,
+            batch,
+            with_values=self.vf_head is not None,
+            with_entropy_grad=self.model_config["entropy_coeff"] != 0.0,
+        )
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, torch.Tensor]:
         return self.score(self.model, batch)
 
-    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Returns Hugging Face parameter name -> float array; tied parameters stand under one name."""
-        return {name: p.detach().to("cpu", torch.float32).numpy().copy() for name, p in self.model.named_parameters()}
+    def get_state(self, *args: Any, inference_only: bool = False, **kwargs: Any) -> dict[str, Any]:
+        """Returns Hugging Face parameter name -> float array; tied parameters stand under one name.
+
+        The value head's stand under `vf_head.`, and only where the state is not `inference_only`.
+        """
+        return {
+            name: parameter.detach().to("cpu", torch.float32).numpy().copy()
+            for name, parameter in self._parameters_by_name(inference_only)
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Loads what `get_state` returned."""
-        parameters = dict(self.model.named_parameters())
+        parameters = dict(self._parameters_by_name())
         with torch.no_grad():
             for name, array in state.items():
                 parameters[name].copy_(torch.as_tensor(array))
+
+    def _parameters_by_name(self, inference_only: bool = False) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        yield from self.model.named_parameters()
+        if self.vf_head is not None and not inference_only:
+            yield from self.vf_head.named_parameters(prefix="vf_head")

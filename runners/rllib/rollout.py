@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from agents import Completion, FinishReason, SamplingParams
+from agents import FinishReason, SamplingParams
 
 EnvName = Literal["train", "eval"]
 
@@ -36,53 +36,61 @@ class SampleRequest:
         resets: [N'] the groups to sample.
         sampling: How; `sampling.n` is the group size G.
         max_prompt_tokens: Longer prompts are dropped and counted.
+        max_episode_tokens: No turn begins behind this many tokens of an episode; None leaves the context's limit.
         env: Which environment: that of training or that of evaluation.
     """
 
     resets: Sequence[GroupReset]
     sampling: SamplingParams
     max_prompt_tokens: int
+    max_episode_tokens: int | None = None
     env: EnvName = "train"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampledTokens:
-    """One sequence as the engine produced it.
+    """One sequence as it was sampled, token for token.
 
     Attributes:
         prompt_token_ids: [P] ids.
-        completion_token_ids: [C] ids, the end token included.
-        rollout_logprobs: [C] float32, the engine's log-probabilities of the completion's ids.
+        completion_token_ids: [C] ids behind the prompt: the completion's, the end token included; where an episode has
+            several turns, every completion's and, between them, those of the user's messages.
+        completion_mask: [C] bool, True on the policy's own tokens.
+        rollout_logprobs: [C] float32, the engine's log-probabilities of the policy's own tokens; 0 off the mask.
         policy_version: Version of the weights that sampled it.
     """
 
     prompt_token_ids: tuple[int, ...]
     completion_token_ids: tuple[int, ...]
+    completion_mask: np.ndarray
     rollout_logprobs: np.ndarray
     policy_version: int
 
-    @classmethod
-    def fields_of(cls, prompt: Sequence[int], completion: Completion) -> dict[str, Any]:
-        """Returns the fields above for an agent's completion of a prompt."""
-        return {
-            "prompt_token_ids": tuple(prompt),
-            "completion_token_ids": completion.token_ids,
-            "rollout_logprobs": np.asarray(completion.logprobs, dtype=np.float32),
-            "policy_version": completion.policy_version,
-        }
+    def __post_init__(self) -> None:
+        shape = (len(self.completion_token_ids),)
+        assert self.completion_mask.shape == shape and self.completion_mask.dtype == np.bool_, self.completion_mask
+        assert self.rollout_logprobs.shape == shape and not self.rollout_logprobs[~self.completion_mask].any()
+
+    @property
+    def num_own_tokens(self) -> int:
+        """The tokens that the policy wrote."""
+        return int(self.completion_mask.sum())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout(SampledTokens):
-    """One sequence with its place in a group and the environment's reward.
+    """One episode with its place in a group and the environment's rewards.
 
     Attributes:
         group_id: The group it belongs to.
-        observation: The environment's text.
-        text: The completion's text, as given to `step`.
-        reward: What `step` returned; NaN if the environment could not compute it.
-        correct: `info["correct"]` where the environment reports it, else None.
-        finish_reason: How generation ended.
+        observation: The environment's first text.
+        text: The completion's text, as given to `step`; the whole dialogue behind the first observation, if there is
+            more.
+        reward: The episode's return, the sum of what `step` returned; NaN if the environment could not compute it.
+        correct: The last step's `info["correct"]` where the environment reports it, else None.
+        finish_reason: How generation ended in the last turn; "length" too where the episode's tokens left no room for
+            another turn.
+        num_turns: Steps of the episode, >= 1.
     """
 
     group_id: int
@@ -91,6 +99,7 @@ class Rollout(SampledTokens):
     reward: float
     correct: bool | None
     finish_reason: FinishReason
+    num_turns: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

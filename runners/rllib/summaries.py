@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from runners.objectives.advantages import GroupAdvantages
+from runners.rllib.dynamic_sampling import StepSample
 from runners.rllib.rollout import Rollout
 
 
@@ -15,7 +16,7 @@ def rollout_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Returns the means over B rollouts; see `runners.run_folder.metrics` for each name's meaning."""
     rewards = np.array([r.reward for r in rollouts])
     known = rewards[~np.isnan(rewards)]
-    lengths = np.array([len(r.completion_token_ids) for r in rollouts])
+    lengths = np.array([r.num_own_tokens for r in rollouts])
     summary = {
         "reward_mean": float(known.mean()) if known.size else math.nan,
         "reward_std": float(known.std()) if known.size else math.nan,
@@ -25,6 +26,7 @@ def rollout_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
         "prompt_tokens_mean": float(np.mean([len(r.prompt_token_ids) for r in rollouts])),
         "truncated_share": float(np.mean([r.finish_reason == "length" for r in rollouts])),
         "num_completion_tokens": float(lengths.sum()),
+        "turns_mean": float(np.mean([r.num_turns for r in rollouts])),
     }
     correct = [r.correct for r in rollouts if r.correct is not None]
     if correct:
@@ -32,15 +34,33 @@ def rollout_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
     return summary
 
 
+def step_summary(sample: StepSample) -> dict[str, float]:
+    """Returns `rollout_summary` of everything sampled, and how much of it is trained on.
+
+    The groups that dynamic sampling leaves out count in the means: without them the mean reward would say what was
+    chosen, not how good the policy is.
+    """
+    summary = rollout_summary([*sample.rollouts, *sample.discarded])
+    trained = sum(r.num_own_tokens for r in sample.rollouts)
+    return {
+        **summary,
+        "num_completion_tokens": float(trained),
+        "num_sampled_completion_tokens": summary["num_completion_tokens"],
+        "num_refills": float(sample.num_refills),
+        "num_refill_rollouts": float(len(sample.discarded)),
+        "num_dropped_prompts": float(sample.num_dropped_prompts),
+    }
+
+
 def group_summary(advantages: GroupAdvantages) -> dict[str, float]:
-    """Returns the share of groups whose rewards are all equal: they teach nothing."""
+    """Returns the share of groups, of those trained on, whose rewards are all equal: they teach nothing."""
     return {"flat_group_share": advantages.num_flat_groups / max(1, advantages.num_groups)}
 
 
 def evaluation_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Returns `rollout_summary` with the standard error of the accuracy (of the mean reward without one).
 
-    One completion a problem, so the problems are independent draws: se = sqrt(p (1 - p) / n) for 0/1 outcomes.
+    One episode a problem, so the problems are independent draws: se = sqrt(p (1 - p) / n) for 0/1 outcomes.
     """
     summary = rollout_summary(rollouts)
     outcomes = np.array([r.reward if r.correct is None else float(r.correct) for r in rollouts])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from runners.objectives.advantages import GroupAdvantages
-from runners.objectives.batching import loss_mask_from_lengths, plan_minibatches
+from runners.objectives.batching import plan_minibatches
 from runners.objectives.reductions import Aggregation, sequence_loss_weights
 from runners.rllib.rollout import Rollout, SampledTokens
 
@@ -38,18 +38,19 @@ def padded_columns(rollouts: Sequence[SampledTokens]) -> dict[str, np.ndarray]:
     """Returns the sequences as right-padded arrays.
 
     Returns:
-        token_ids [B, T] int64, loss_mask [B, T] bool (True on the completion's tokens, made from lengths alone),
-        rollout_logprobs [B, T] float32 (0 off the mask), lengths [B] int64 of prompt and completion.
+        token_ids [B, T] int64, loss_mask [B, T] bool (True on the policy's own tokens), rollout_logprobs [B, T] float32
+        (0 off the mask), lengths [B] int64 of prompt and completion.
     """
     prompts = np.array([len(r.prompt_token_ids) for r in rollouts])
     lengths = prompts + np.array([len(r.completion_token_ids) for r in rollouts])
     token_ids = np.zeros((len(rollouts), int(lengths.max())), dtype=np.int64)
     logprobs = np.zeros(token_ids.shape, dtype=np.float32)
+    loss_mask = np.zeros(token_ids.shape, dtype=np.bool_)
     for row, (rollout, start, end) in enumerate(zip(rollouts, prompts, lengths, strict=True)):
         token_ids[row, :start] = rollout.prompt_token_ids
         token_ids[row, start:end] = rollout.completion_token_ids
         logprobs[row, start:end] = rollout.rollout_logprobs
-    loss_mask = loss_mask_from_lengths(prompts, lengths - prompts, token_ids.shape[1])
+        loss_mask[row, start:end] = rollout.completion_mask
     return {"token_ids": token_ids, "loss_mask": loss_mask, "rollout_logprobs": logprobs, "lengths": lengths}
 
 

@@ -52,6 +52,15 @@ def test_act_is_text_in_text_out(agent: Agent) -> None:
     assert isinstance(agent.act("Tom has 3 pens and buys 4 more. How many pens does he have?"), str)
 
 
+def test_a_dialogue_goes_on_behind_the_sampled_tokens(agent: Agent, prompts: Prompts) -> None:
+    [[first]] = agent.generate(prompts[:1], GREEDY)
+    dialogue = [*prompts[0], *first.token_ids]
+    message = agent.encode_next(dialogue, "Try again.")
+    assert "Try again." in agent.tokenizer.decode(message)
+    [[second]] = agent.generate([[*dialogue, *message]], GREEDY)
+    assert second.token_ids
+
+
 def test_unicode(agent: Agent) -> None:
     prompt = agent.encode("Zoë buys 3 🍎 for ¥5 — wie viel? \u200b\u202e")
     [[completion]] = agent.generate([prompt], SamplingParams(max_tokens=30))
@@ -100,6 +109,19 @@ def test_stop_ids_end_a_completion_and_stay_in_it(agent: Agent, prompts: Prompts
     [[stopped]] = agent.generate(prompts[:1], replace(GREEDY, max_tokens=12, stop_token_ids=(stop,)))
     assert stopped.token_ids == whole.token_ids[: whole.token_ids.index(stop) + 1]
     assert stopped.finish_reason == "stop"
+
+
+def test_a_stop_text_ends_a_completion_at_the_token_that_completes_it(agent: Agent, prompts: Prompts) -> None:
+    params = replace(GREEDY, max_tokens=24)
+    for prompt, [whole] in zip(prompts[:4], agent.generate(prompts[:4], params), strict=True):
+        stop = whole.text[len(whole.text) // 2 :][:3]
+        [[stopped]] = agent.generate([prompt], replace(params, stop=("never seen", stop)))
+        assert stopped.text == whole.text[: whole.text.index(stop)]
+        assert stop in agent.tokenizer.decode(stopped.token_ids)
+        assert stop not in agent.tokenizer.decode(stopped.token_ids[:-1])
+        assert stopped.token_ids == whole.token_ids[: len(stopped.token_ids)]
+        assert len(stopped.logprobs) == len(stopped.token_ids)
+        assert stopped.finish_reason == "stop"
 
 
 @pytest.mark.real_engine

@@ -47,7 +47,7 @@ def test_killed(agent: EngineAgent, reference: TransformersAgent, prompts: list[
     started = time.monotonic()
     error = interrupted_error(agent, prompts, lambda pid: os.kill(pid, signal.SIGKILL))
     print(f"\n{error}")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 45
     assert "SIGKILL" in str(error)
     # What the engine had started is gone with it.
     assert group_ends(pid)
@@ -61,7 +61,7 @@ def test_hung(
     started = time.monotonic()
     error = interrupted_error(agent, prompts, lambda pid: os.killpg(pid, signal.SIGSTOP))
     print(f"\n{error}")
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 45
     assert "no progress for 3 s" in str(error)
     assert_restarts(agent, reference, prompts)
 

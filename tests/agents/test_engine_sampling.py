@@ -17,7 +17,9 @@ LIMITS: dict[str, Any] = {"end_token_ids": (3, 2), "max_model_len": 100}
 
 
 def test_vllm() -> None:
-    params = SamplingParams(n=4, temperature=0.7, top_p=0.9, top_k=5, max_tokens=20, stop_token_ids=(9, 3), seed=1)
+    params = SamplingParams(
+        n=4, temperature=0.7, top_p=0.9, top_k=5, max_tokens=20, stop_token_ids=(9, 3), stop=("Q:",), seed=1
+    )
     first, second = vllm_requests(PROMPTS, params, **LIMITS)
     assert first == {
         "n": 4,
@@ -31,6 +33,7 @@ def test_vllm() -> None:
         "max_tokens": 20,
         "min_tokens": 0,
         "stop_token_ids": [2, 3, 9],
+        "stop": ["Q:"],
         "ignore_eos": True,
         "seed": prompt_seed(1, 0),
         "logprobs": 0,

@@ -240,6 +240,12 @@ PHRASES = [
     flexible("not-then-right", "The answer is not 17. It is 18.", "18", True, "last_number"),
     flexible("verb-to-answer", "To answer this: 3 eggs at 6 make 18", "18", True, "last_number"),
     flexible("answered-questions", "He answered 3 questions and won 18", "18", True, "last_number"),
+    flexible("express-the-answer", "To express the answer as a percentage: 6/9 = 66.6%; 67", "67", True, "last_number"),
+    flexible(
+        "to-the-answer", "Add a dozen to the answer of step 1: 6 + 12 = 18. Less 1: 17", "18", False, "last_number"
+    ),
+    flexible("answer-in-units", "That gives the answer in euros: 18. It took 2 steps.", "18", True, "phrase"),
+    flexible("label-in-units", "So the final answer in euros = 18. It took 2 steps.", "18", True, "phrase"),
 ]
 
 ORDER = [

@@ -1,6 +1,7 @@
 import pytest
 
 from runners.grpo import build_config, parse_args, run_settings
+from runners.objectives.algorithms import ALGORITHMS
 from runners.presets.loading import load_preset, preset_names
 
 
@@ -48,6 +49,33 @@ def test_the_command_line_goes_over_the_preset():
     assert settings["agents"]["engine_options"] == {"dtype": "float32"}
 
 
+@pytest.mark.parametrize("by", [["--algorithm", "dapo"], ["--set", "algorithm=dapo"]])
+def test_an_algorithm_goes_over_the_preset_and_set_over_it(tmp_path, by):
+    preset = tmp_path / "mine.yaml"
+    preset.write_text(
+        "environment: gsm8k_env:GSM8K-v0\ntraining: {lr: 1.0e-5, kl_coeff: 0.5, clip_param_high: 0.3, dual_clip: 3.0}"
+    )
+    settings = run_settings(parse_args(["--preset", str(preset), *by, "--set", "dual_clip=4"]))
+    config = build_config(settings)
+    assert (config.lr, config.kl_coeff, config.clip_param_high, config.dual_clip) == (1e-5, 0.0, 0.28, 4)
+    assert config.algorithm == settings["training"]["algorithm"] == "dapo" and settings["training"]["dynamic_sampling"]
+
+
+def test_help_lists_the_algorithms(capsys):
+    with pytest.raises(SystemExit):
+        parse_args(["--help"])
+    listed = capsys.readouterr().out
+    assert all(f"\n  {name} " in listed for name in ALGORITHMS)
+
+
+def test_another_environment_brings_its_own_options():
+    options = ["--env", "gsm8k_env:GSM8KMultiTurn-v0", "--dataset", "builtin:1", "--env-option", "max_turns=2"]
+    settings = run_settings(parse_args([*options, "--eval-env-option", "split=test"]))
+    assert settings["env_options"] == {"dataset": "builtin:1", "max_turns": 2}
+    assert settings["eval_env_options"] == {"split": "test"}
+    assert run_settings(parse_args(options))["eval_env_options"] == {}
+
+
 def test_an_assignment_without_a_value_is_refused():
     with pytest.raises(ValueError, match=r"--set 'lr': expected NAME=VALUE"):
         run_settings(parse_args(["--set", "lr"]))
@@ -57,6 +85,10 @@ def test_an_assignment_without_a_value_is_refused():
     "changes, message",
     [
         (["--set", "group_size=1"], "a group of one has no baseline"),
+        (["--algorithm", "dappo"], r"Did you mean 'dapo'\?"),
+        (["--set", "overlong_buffer=97"], "between 0 and max_tokens"),
+        (["--set", "max_refills=-1"], ">= 0"),
+        (["--algorithm", "reinforce", "--set", "dynamic_sampling=true", "--set", "group_size=1"], "no spread"),
         (["--set", "minibatch_size=100"], "a multiple of group_size that divides"),
         (["--set", "temperature=0"], "greedy"),
         (["--set", "top_p=0.9"], "whole distribution"),

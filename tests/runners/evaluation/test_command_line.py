@@ -175,7 +175,9 @@ def test_scoring_elsewhere_leaves_the_source_alone(tmp_path: Path) -> None:
 def test_few_shot_rewards_end_at_the_next_question(tmp_path: Path) -> None:
     evaluate(tmp_path, *SAMPLED, "--prompt", "fewshot-2")
     samples = rows(tmp_path)
-    assert any("Question: 4" in row["completion"] for row in samples)
+    assert {params.stop for params in SeededAgent.made[0].calls} == {("Question:", "</s>", "<|im_end|>")}
+    assert {row["finish_reason"] for row in samples} == {"stop"}
+    assert not any("Question:" in row["completion"] for row in samples)
     assert [row["reward"] for row in samples] == [float(row["grades"]["flexible"]["correct"]) for row in samples]
     # After "no idea" come only "Question: 4 Q: 5", which no longer count.
     assert all(row["grades"]["flexible"]["extracted"] is None for row in samples if "no idea" in row["completion"])

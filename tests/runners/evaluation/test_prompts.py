@@ -7,7 +7,7 @@ import pytest
 from gsm8k_env.grading import grade
 from gsm8k_env.problems import load_problems
 from gsm8k_env.prompts import INSTRUCTIONS
-from runners.evaluation.prompts import Prompt, cut_at_stop, make_prompt, prompt_style, prompt_template
+from runners.evaluation.prompts import Prompt, make_prompt, prompt_style, prompt_template
 from runners.evaluation.worked_examples import WORKED_EXAMPLES, Example
 
 
@@ -67,12 +67,6 @@ def test_worked_examples_are_right(example: Example) -> None:
         assert value == pytest.approx(float(right)), left
     result = grade(example.answer, equations[-1][1])
     assert (result.correct, result.method) == (True, "phrase")
-
-
-def test_cut_at_stop() -> None:
-    assert cut_at_stop("a Q: b </s>", ("</s>", "Q:")) == "a "
-    assert cut_at_stop("a", ("Q:",)) == "a"
-    assert cut_at_stop("a Q:", ()) == "a Q:"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from runners.objectives.advantages import (
     ADVANTAGES,
     GroupAdvantages,
+    estimate_advantages,
     group_advantages,
     register_advantage,
 )
@@ -31,7 +32,7 @@ def test_c13_ddof_and_eps_are_as_stated():
     np.testing.assert_allclose(group_advantages(rewards, ids, ddof=0, eps=0.5).advantages, [0.5, -0.5], rtol=1e-14)
 
 
-@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "rloo"])
+@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "rloo", "gpg"])
 @pytest.mark.parametrize("reward", [0.0, 1.0, 0.1, 1 / 3, -1e9, 1e-9])
 @pytest.mark.parametrize("size", [2, 3, 7])
 def test_c13_zero_spread_gives_exactly_zero(name, reward, size):
@@ -56,7 +57,7 @@ def test_c11_groups_go_by_id_not_position(name):
     np.testing.assert_allclose(estimate("grpo", rewards, ids).advantages[3:6], alone.advantages, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "rloo"])
+@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "rloo", "gpg"])
 def test_c12_a_group_of_one_is_an_error(name):
     with pytest.raises(ValueError, match=r"1 of 2 groups.*group_size >= 2"):
         estimate(name, [1, 0, 1], [0, 0, 1])
@@ -71,7 +72,7 @@ def test_c14_a_missing_reward_is_not_zero(name):
     assert with_missing.valid.tolist() == [True, True, True, False]
 
 
-@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "rloo"])
+@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "rloo", "gpg"])
 def test_c14_one_known_reward_leaves_nothing_to_compare(name):
     result = estimate(name, [1, NAN, 1, 0, NAN, NAN], [0, 0, 1, 1, 2, 2])
     assert result.valid.tolist() == [False, False, True, True, False, False]
@@ -85,6 +86,13 @@ def test_dr_grpo_by_hand():
 def test_rloo_by_hand():
     # Others' means: (0 + 2) / 2 = 1, (3 + 2) / 2 = 2.5, (3 + 0) / 2 = 1.5.
     np.testing.assert_allclose(estimate("rloo", [3, 0, 2], [5, 5, 5]).advantages, [2, -2.5, 0.5], rtol=1e-14)
+
+
+def test_gpg_by_hand():
+    # Of three valid groups two have spread: alpha = 3 / 2. The last group has one known reward and is not valid.
+    result = estimate("gpg", [1, 0, 1, 1, 0, 4, 1, NAN], [0, 0, 1, 1, 2, 2, 3, 3])
+    assert result.advantages.tolist() == [0.75, -0.75, 0, 0, -3, 3, 0, 0]
+    assert estimate("gpg", [1, 1], [0, 0]).advantages.tolist() == [0, 0]
 
 
 def test_estimators_without_groups_by_hand():
@@ -110,9 +118,9 @@ def test_infinite_reward_is_an_error():
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"'gropo'\. Did you mean 'grpo'\?.*dr_grpo, grpo, reinforce"):
+    with pytest.raises(ValueError, match=r"'gropo'\. Did you mean 'grpo'\?.*dr_grpo, gae, gpg, grpo, reinforce"):
         ADVANTAGES.lookup("gropo")
-    with pytest.raises(ValueError, match="cannot be imported"):
+    with pytest.raises(ValueError, match=r"cannot be imported: .*Its folder must be the current one or on PYTHONPATH"):
         ADVANTAGES.lookup("no_such_module:f")
 
 
@@ -127,3 +135,30 @@ def test_users_own_estimator():
     finally:
         del ADVANTAGES["sign"]
     assert ADVANTAGES.lookup("runners.objectives.advantages:grpo") is ADVANTAGES["grpo"]
+
+
+def rewards_themselves(rewards, group_ids):
+    return rewards
+
+
+def one_for_all(rewards, group_ids):
+    return GroupAdvantages(advantages=np.zeros(1), valid=np.ones(1, bool), num_groups=1, num_flat_groups=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rewards_themselves", "returned a ndarray; it must return GroupAdvantages"),
+        ("one_for_all", r"returned advantages of shape \(1,\) for rewards of shape \(2,\)"),
+        ("NAN", "is a float; it must be a Callable"),
+        ("missing", "has no attribute 'missing'"),
+    ],
+)
+def test_what_is_wrong_with_a_users_own_is_said(name, message):
+    with pytest.raises(ValueError, match=message):
+        estimate_advantages(f"{__name__}:{name}", np.zeros(2), np.zeros(2))
+
+
+def test_a_batch_of_one_is_an_error():
+    with pytest.raises(ValueError, match=r"num_prompts \* group_size >= 2"):
+        estimate("reinforce_batch", [1], [0])

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from runners.objectives.advantages import ADVANTAGES
-from runners.objectives.batching import loss_mask_from_lengths, micro_batches, trim
+from runners.objectives.algorithms import ALGORITHMS
+from runners.objectives.batching import micro_batches, trim
 from runners.objectives.logprobs import completion_logprobs
 from runners.objectives.objective import ObjectiveConfig, ObjectiveInputs, policy_loss
 from runners.objectives.reductions import sequence_loss_weights
 from runners.objectives.stats import PolicyStats
+from tests.runners.objectives.masks import loss_mask_from_lengths
 
 try:
     import trl
@@ -177,26 +179,52 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_loss_and_gradient_equal_trls(make_trainer, name):
     theirs, ours, aggregation, cap, spread = CASES[name]
-    trainer = make_trainer(**theirs)
+    compare(make_trainer(**theirs), theirs, ObjectiveConfig(importance_cap=cap, **ours), aggregation, spread)
+
+
+NAMED = {
+    # name of ours: trl's options for the same algorithm, spread of the log ratios
+    "grpo": ({**BIASED_KL, "loss_type": "grpo", "beta": 0.04}, 0.3),
+    "dr_grpo": ({"loss_type": "dr_grpo"}, 0.3),
+    "dapo": ({"loss_type": "dapo", "epsilon_high": 0.28}, 0.3),
+    "gspo": (
+        {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4},
+        0.3,
+    ),
+    "cispo": ({"loss_type": "cispo", "epsilon_high": 5.0}, 1.5),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_named_algorithms_equal_trls(make_trainer, name):
+    theirs, spread = NAMED[name]
+    settings = {**ALGORITHMS[name].settings, "importance_cap": None}
+    fields = {field: value for field, value in settings.items() if field in ObjectiveConfig.__slots__}
+    compare(make_trainer(**theirs), theirs, ObjectiveConfig(**fields), settings["aggregation"], spread)
+
+
+def compare(trainer, theirs: dict, config: ObjectiveConfig, aggregation: str, spread: float) -> None:
+    """Asserts that loss and gradient are trl's, in one pass and in micro-batches."""
     temperature = theirs.get("temperature", 1.0)
     for seed, max_tokens in ((0, 10**6), (1, 30)):
         batch = Batch(trainer.model, temperature, spread, seed)
         given = batch.for_trl()
-        if cap is not None:
+        if config.importance_cap is not None:
             # trl only makes these weights inside its own sampling, so they are made here by its formula.
             trainer.use_vllm = trainer.vllm_importance_sampling_correction = True
-            given["importance_sampling_ratio"] = batch.completions((batch.old - batch.rollout).exp().clamp(max=cap))
+            given["importance_sampling_ratio"] = batch.completions(
+                (batch.old - batch.rollout).exp().clamp(max=config.importance_cap)
+            )
         trainer.model.zero_grad()
         expected = trainer._compute_loss(trainer.model, given)
         expected.backward()
         expected_gradient = flat_gradient(trainer.model)
         trainer.model.zero_grad()
-        config = ObjectiveConfig(importance_cap=cap, **ours)
         stats = our_loss(batch, trainer.model, config, aggregation, temperature, max_tokens)
         # The comparison would be idle if nothing was clipped or capped.
         assert expected_gradient.norm() > 1e-3
         assert (stats.clip_sum > 0) == (spread > 0)
-        assert (stats.importance_capped_sum > 0) == (cap is not None)
+        assert (stats.importance_capped_sum > 0) == (config.importance_cap is not None)
         assert stats.loss == pytest.approx(expected.item(), rel=1e-5, abs=1e-7)
         assert (flat_gradient(trainer.model) - expected_gradient).norm() <= 1e-5 * expected_gradient.norm()
 

@@ -1,4 +1,4 @@
-"""Minibatches, micro-batches, masks."""
+"""Minibatches and micro-batches."""
 
 import numpy as np
 import pytest
@@ -6,17 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runners.objectives.batching import loss_mask_from_lengths, micro_batches, plan_minibatches, trim
-
-
-def test_c7_c8_mask_comes_from_lengths():
-    eos = pad = 2
-    token_ids = np.array([[5, 6, 7, eos, pad, pad], [5, eos, 7, 7, eos, pad]])  # the second prompt holds an end token
-    mask = loss_mask_from_lengths(np.array([2, 3]), np.array([2, 2]), token_ids.shape[1])
-    assert mask.astype(int).tolist() == [[0, 0, 1, 1, 0, 0], [0, 0, 0, 1, 1, 0]]
-    assert (token_ids[mask] == eos).sum() == 2  # each completion's end token, and no padding
-    with pytest.raises(AssertionError):
-        loss_mask_from_lengths(np.array([2]), np.array([5]), 6)
+from runners.objectives.batching import micro_batches, plan_minibatches, trim
 
 
 def test_every_epoch_is_a_fresh_partition():

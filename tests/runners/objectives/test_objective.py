@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from runners.objectives.advantages import group_advantages
-from runners.objectives.batching import loss_mask_from_lengths, micro_batches, trim
+from runners.objectives.batching import micro_batches, trim
 from runners.objectives.logprobs import completion_logprobs
 from runners.objectives.objective import ObjectiveConfig, ObjectiveInputs, policy_loss
 from runners.objectives.reductions import AGGREGATIONS, sequence_loss_weights
 from runners.objectives.stats import PolicyStats
-from runners.objectives.surrogates import SURROGATES
+from runners.objectives.surrogates import SURROGATES, TokenLoss
+from tests.runners.objectives.masks import loss_mask_from_lengths
 
 EVERYTHING = ObjectiveConfig(
     clip_param_high=0.28, dual_clip=3.0, kl_coeff=0.1, entropy_coeff=0.01, importance_cap=1.1, kl_estimator="k3"
@@ -193,6 +194,20 @@ def test_c18_first_update_is_reinforce(surrogate, explicit):
         assert abs(loss.item()) < 1e-9  # the advantages of a group sum to 0, and a sequence's tokens to one each
 
 
+@pytest.mark.parametrize("surrogate", sorted(SURROGATES))
+def test_an_advantage_for_each_token(surrogate):
+    config = dataclasses.replace(EVERYTHING, surrogate=surrogate)
+    inputs = make_inputs()
+    spread = inputs.advantages[:, None].expand_as(inputs.loss_mask)
+    loss, gradient, stats = evaluate(inputs, config)
+    outside = spread.where(inputs.loss_mask, math.nan)
+    same = evaluate(dataclasses.replace(inputs, advantages=outside), config)
+    assert torch.equal(loss, same[0]) and torch.equal(gradient, same[1]) and stats == same[2]
+    each = dataclasses.replace(inputs, advantages=spread * torch.linspace(0.5, 2, inputs.loss_mask.shape[1]).double())
+    parts = [evaluate(rows_of(each, rows), config) for rows in torch.arange(8).split([3, 5])]
+    torch.testing.assert_close(sum(part[0] for part in parts), evaluate(each, config)[0], rtol=1e-6, atol=1e-9)
+
+
 def test_c19_constants_carry_no_gradient():
     inputs = make_inputs()
     leaves = {
@@ -285,3 +300,25 @@ def test_entropy_bonus_without_entropy_gradient_is_refused():
 def test_bad_options_name_the_value(name, value):
     with pytest.raises(ValueError, match=f"{value}"):
         ObjectiveConfig(**{name: value})
+
+
+def bare_tensor(inputs):
+    return inputs.logprobs
+
+
+def one_a_sequence(inputs):
+    loss = inputs.logprobs.sum(1)
+    return TokenLoss(loss=loss, clipped=loss > 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("bare_tensor", "returned a Tensor; it must return a TokenLoss"),
+        ("one_a_sequence", r"loss of shape \(8,\) .* must be \[B, T\] = \(8, 12\)"),
+    ],
+)
+def test_what_is_wrong_with_a_users_own_surrogate_is_said(name, message):
+    config = ObjectiveConfig(surrogate=f"{__name__}:{name}")
+    with pytest.raises(ValueError, match=message):
+        policy_loss(make_inputs(), config)

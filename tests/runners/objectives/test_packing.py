@@ -4,8 +4,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from runners.objectives import packing
-from runners.objectives.batching import loss_mask_from_lengths
 from runners.objectives.packing import attention_mask, pack, shared_rows
+from tests.runners.objectives.masks import loss_mask_from_lengths
 
 
 def sequences(pairs):

@@ -115,11 +115,24 @@ def test_c19_exponents_are_clamped(name, log_ratio):
     assert torch.isfinite(result.loss).all() and torch.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("name", sorted(SURROGATES))
+def test_an_advantage_for_each_token(name):
+    log_ratio = [[0.1, 0.5, -0.5], [-0.1, 0.3, 0.2]]
+    whole, whole_gradient = run(name, inputs(log_ratio, [2.0, -2.0]))
+    same, same_gradient = run(name, inputs(log_ratio, [[2.0] * 3, [-2.0] * 3]))
+    assert torch.equal(whole.loss, same.loss) and torch.equal(whole_gradient, same_gradient)
+    mixed, mixed_gradient = run(name, inputs(log_ratio, [[2.0, -2.0, 2.0], [-2.0, -2.0, 2.0]]))
+    flipped = torch.tensor([[False, True, False], [False, False, True]])
+    assert torch.equal(mixed.loss[~flipped], whole.loss[~flipped])
+    assert torch.equal(mixed_gradient[~flipped], whole_gradient[~flipped])
+    assert (mixed.loss[flipped].sign() == -whole.loss[flipped].sign()).all()
+
+
 def test_users_own_surrogate_is_a_few_lines():
     @register_surrogate("soft")
     def soft(given: SurrogateInputs) -> TokenLoss:
         gate = 4 * torch.sigmoid(given.log_ratio.clamp(-20, 20).exp() - 1)
-        return TokenLoss(loss=-gate * given.advantages[:, None], clipped=torch.zeros_like(given.loss_mask))
+        return TokenLoss(loss=-gate * given.advantages, clipped=torch.zeros_like(given.loss_mask))
 
     try:
         result, gradient = run("soft", inputs([[0.0]], [3.0]))

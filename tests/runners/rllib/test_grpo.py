@@ -23,13 +23,14 @@ def without_times(row):
     return {name: value for name, value in row.items() if name not in TIMES}
 
 
-def test_a_step_changes_the_policy_and_reports_every_documented_metric(build):
-    algo = build(small_config(kl_coeff=1e-3))
+@pytest.mark.parametrize("advantage, absent", [("grpo", {"vf_loss", "vf_explained_var"}), ("gae", set())])
+def test_a_step_changes_the_policy_and_reports_every_documented_metric(build, advantage, absent):
+    algo = build(small_config(kl_coeff=1e-3, advantage=advantage))
     before = policy_weights(algo)
     result = algo.train()
     result["evaluation"] = algo.evaluate()
     row = metrics_row(result, 1)
-    assert row.keys() == METRICS.keys() | {"step"}
+    assert row.keys() == METRICS.keys() - absent | {"step"}
     assert all(math.isfinite(value) for value in row.values()), row
     after = policy_weights(algo)
     assert any(not np.array_equal(before[name], after[name]) for name in before)
@@ -87,6 +88,7 @@ def _gradient(algo, columns):
     """The gradient of one full-batch update, read before AdamW hides its scale."""
     from runners.rllib.grpo import _as_batch
 
+    algo.learner_group.foreach_learner(_fill_value_head)
     algo.learner_group.update(batch=_as_batch(columns))
     gradients = algo.learner_group.foreach_learner(
         lambda learner: [p.grad.clone().numpy() for p in learner._params.values()]
@@ -94,41 +96,61 @@ def _gradient(algo, columns):
     return next(g.get() for g in gradients)
 
 
-def _fixed_columns(num_learners):
+def _fill_value_head(learner):
+    """Gives a value head, if there is one, values that differ from token to token."""
+    head = learner.module[DEFAULT_MODULE_ID].vf_head
+    if head is not None:
+        with torch.no_grad():
+            head.weight.copy_(torch.linspace(-0.1, 0.1, head.in_features)[None])
+
+
+def _fixed_columns(num_learners, advantage):
     """The same sixteen sequences for every algorithm, ordered for `num_learners` shards."""
-    from runners.objectives.advantages import group_advantages
+    from runners.objectives.advantages import ADVANTAGES
     from runners.rllib.rollout import Rollout
 
     rng = np.random.default_rng(0)
-    rollouts = [
-        Rollout(
+
+    def rollout(i, prompt, completion):
+        return Rollout(
             group_id=i // 4,
             observation="",
             text="",
-            prompt_token_ids=tuple(rng.integers(4, 500, size=5 + i // 4)),
-            completion_token_ids=tuple(rng.integers(4, 500, size=int(rng.integers(1, 20)))),
-            rollout_logprobs=np.float32(0.0),
+            prompt_token_ids=tuple(prompt),
+            completion_token_ids=tuple(completion),
+            completion_mask=np.ones(len(completion), dtype=np.bool_),
+            rollout_logprobs=np.zeros(len(completion), dtype=np.float32),
             reward=float(rng.integers(0, 2)),
             correct=None,
             finish_reason="stop",
             policy_version=0,
         )
+
+    rollouts = [
+        rollout(i, rng.integers(4, 500, size=5 + i // 4), rng.integers(4, 500, size=int(rng.integers(1, 20))))
         for i in range(16)
     ]
-    advantages = group_advantages(np.array([r.reward for r in rollouts]), np.array([r.group_id for r in rollouts]))
+    rewards, group_ids = np.array([r.reward for r in rollouts]), np.array([r.group_id for r in rollouts])
+    advantages = ADVANTAGES.lookup(advantage)(rewards, group_ids)
     plan = small_config(importance_cap=None).learners(num_learners=num_learners).batch_plan()
     return build_train_batch(rollouts, advantages, plan, np.random.default_rng(1))
 
 
-def test_c16_the_gradient_does_not_depend_on_micro_batches_or_learners(build):
+@pytest.mark.parametrize(
+    "advantage, splits",
+    [("grpo", ((0, 1), (0, 64), (1, 64), (2, 16_384), (2, 64))), ("gae", ((0, 64), (2, 64)))],
+)
+def test_c16_the_gradient_does_not_depend_on_micro_batches_or_learners(build, advantage, splits):
+    settings = {"advantage": advantage, "lambda_": 0.9, "importance_cap": None, "grad_clip": None}
+
     def gradient(num_learners, micro_batch_tokens):
-        config = small_config(importance_cap=None, micro_batch_tokens=micro_batch_tokens, grad_clip=None)
-        return _gradient(build(config.learners(num_learners=num_learners)), _fixed_columns(num_learners))
+        config = small_config(micro_batch_tokens=micro_batch_tokens, **settings)
+        return _gradient(build(config.learners(num_learners=num_learners)), _fixed_columns(num_learners, advantage))
 
     expected = gradient(0, 16_384)
     scale = max(np.abs(g).max() for g in expected)
     assert scale > 0
-    for num_learners, micro_batch_tokens in ((0, 1), (0, 64), (1, 64), (2, 16_384), (2, 64)):
+    for num_learners, micro_batch_tokens in splits:
         for ours, theirs in zip(gradient(num_learners, micro_batch_tokens), expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * scale)
 
@@ -173,8 +195,8 @@ def _die_once(env_runner, marker):
 
 
 def test_an_error_inside_an_env_runner_reaches_the_user(build):
-    config = small_config("tests.runners.addition_env:Addition-v0", {"steps": 2})
-    with pytest.raises(ValueError, match="the episode goes on after one step"):
+    config = small_config("tests.runners.addition_env:Addition-v0", {"group_faithful": False})
+    with pytest.raises(ValueError, match=r"pose \d different problems"):
         build(config.env_runners(num_env_runners=1)).train()
 
 

@@ -18,6 +18,7 @@ def module(model, **changes):
         "max_logits": 2**20,
         "entropy_coeff": 0.0,
         "share_prompts": True,
+        "value_head": False,
     }
     return TextPolicyModule(
         observation_space=PLACEHOLDER_SPACE, action_space=PLACEHOLDER_SPACE, model_config=config | changes
@@ -79,3 +80,31 @@ def test_state_round_trip():
 def test_capped_logits_are_refused(tmp_path):
     with pytest.raises(ValueError, match="final_logit_softcapping"):
         module(edited_checkpoint(tmp_path / "model", final_logit_softcapping=30.0))
+
+
+def test_values_are_the_heads_on_the_token_before_and_sharing_prompts_changes_none(batch):
+    batch["token_ids"][:, :4] = batch["token_ids"][0, :4]  # one group
+    policies = [module("tiny", share_prompts=shared, value_head=True) for shared in (True, False)]
+    for policy in policies:
+        assert not policy.forward_train(batch)["values"].any()  # zero at the start
+        with torch.no_grad():
+            policy.vf_head.weight.copy_(torch.linspace(-1, 1, policy.vf_head.in_features)[None])
+            policy.vf_head.bias.fill_(0.5)
+    shared, apart = (policy.forward_train(batch)["values"] for policy in policies)
+    torch.testing.assert_close(shared, apart, rtol=1e-5, atol=1e-4)
+    for row, length in enumerate(batch["lengths"]):
+        hidden = policies[0].model.base_model(batch["token_ids"][row : row + 1, :length]).last_hidden_state[0]
+        expected = hidden @ policies[0].vf_head.weight[0] + 0.5
+        torch.testing.assert_close(shared[row, 4:length], expected[3:-1], rtol=1e-5, atol=1e-4)
+        assert (shared[row, length:] == 0).all() and (shared[row, :4] == 0).all()
+
+
+def test_the_value_head_is_part_of_the_state_but_not_of_what_engines_get():
+    first, second = module("tiny", value_head=True), module("tiny", value_head=True)
+    with torch.no_grad():
+        first.vf_head.weight.fill_(0.25)
+    second.set_state(first.get_state())
+    assert (second.vf_head.weight == 0.25).all()
+    plain = module("tiny")
+    assert first.get_state(inference_only=True).keys() == plain.get_state().keys()
+    assert first.get_state().keys() - plain.get_state().keys() == {"vf_head.weight", "vf_head.bias"}

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ def rollout(group_id, prompt, completion, reward=0.0, finish_reason="stop"):
         text="",
         prompt_token_ids=tuple(prompt),
         completion_token_ids=tuple(completion),
+        completion_mask=np.ones(len(completion), dtype=np.bool_),
         rollout_logprobs=-np.arange(1, len(completion) + 1, dtype=np.float32),
         reward=reward,
         correct=None,
@@ -62,6 +65,32 @@ def test_c5_c7_c8_columns_hold_the_engines_tokens_and_masks_come_from_lengths():
         [0, -1, -2, -3, -4],
     ]
     assert columns["lengths"].tolist() == [5, 3, 3, 5]
+
+
+def test_c7_c8_masks_do_not_look_at_ids():
+    padding, end = 0, 3
+    columns = padded_columns([rollout(0, [5, end], [7, end]), rollout(0, [5, padding, 6], [padding, 8, end])])
+    assert columns["token_ids"].tolist() == [[5, 3, 7, 3, 0, 0], [5, 0, 6, 0, 8, 3]]
+    assert columns["loss_mask"].astype(int).tolist() == [[0, 0, 1, 1, 0, 0], [0, 0, 0, 1, 1, 1]]
+
+
+def test_several_turns_leave_the_users_messages_out():
+    two_turns = replace(
+        rollout(0, [5, 6], [7, 3, 9, 9, 8]),
+        completion_mask=np.array([True, True, False, False, True]),
+        rollout_logprobs=np.array([-1, -2, 0, 0, -3], dtype=np.float32),
+    )
+    columns = build([two_turns, rollout(0, [5, 6], [3], 1.0)])
+    row = int(columns["lengths"].argmax())
+    assert columns["token_ids"][row].tolist() == [5, 6, 7, 3, 9, 9, 8]
+    assert columns["loss_mask"][row].astype(int).tolist() == [0, 0, 1, 1, 0, 0, 1]
+    assert columns["rollout_logprobs"][row].tolist() == [0, 0, -1, -2, 0, 0, -3]
+    assert columns["loss_weights_0"].tolist() == pytest.approx([1 / 4] * 2)  # 3 own tokens and 1
+
+
+def test_logprobs_off_the_mask_are_refused():
+    with pytest.raises(AssertionError):
+        replace(rollout(0, [5], [7, 8]), completion_mask=np.array([True, False]))
 
 
 def test_token_mean_weights_are_one_over_all_tokens():

@@ -1,0 +1,95 @@
+"""An episode while it is sampled: a text environment on one side, a growing sequence of token ids on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import gymnasium as gym
+import numpy as np
+
+from agents import Agent, Completion
+from runners.rllib.rollout import GroupReset, Rollout
+
+
+class Episode:
+    """Prompt, completion, the user's next message, completion, ... until the environment ends it.
+
+    Ids that stand are never encoded again: the policy goes on from the tokens it sampled, and is trained on them.
+
+    Args:
+        env: The environment, already reset.
+        reset: How it was reset.
+        observation: What `reset` returned.
+        prompt: Its token ids.
+
+    Attributes:
+        token_ids: All ids so far; what the agent completes next.
+    """
+
+    def __init__(self, env: gym.Env[str, str], reset: GroupReset, observation: str, prompt: Sequence[int]) -> None:
+        self.token_ids = list(prompt)
+        self._env = env
+        self._reset = reset
+        self._observations = [observation]
+        self._num_prompt_tokens = len(prompt)
+        self._completions: list[Completion] = []
+        self._mask: list[bool] = []
+        self._logprobs: list[float] = []
+        self._reward = 0.0
+        self._correct: bool | None = None
+        self._ended = self._cut = False
+
+    def step(self, completion: Completion) -> None:
+        """Appends the agent's completion and gives its text to the environment."""
+        self._completions.append(completion)
+        self._append(completion.token_ids, own=True, logprobs=completion.logprobs)
+        observation, reward, terminated, truncated, info = self._env.step(completion.text)
+        self._reward += float(reward)
+        self._correct = bool(info["correct"]) if "correct" in info else None
+        self._ended = terminated or truncated
+        self._observations.append(observation)
+
+    def begin_turn(self, agent: Agent, max_tokens: int) -> bool:
+        """Appends the user's next message; returns False where there is none, or no room for another turn.
+
+        Args:
+            agent: It encodes the message.
+            max_tokens: The turn begins only if the ids, the message's included, stay below this many.
+        """
+        if self._ended:
+            return False
+        message = agent.encode_next(self.token_ids, self._observations[-1])
+        if len(self.token_ids) + len(message) >= max_tokens:
+            self._cut = True
+            return False
+        self._append(message, own=False, logprobs=[0.0] * len(message))
+        return True
+
+    def rollout(self) -> Rollout:
+        """Returns what came of the episode."""
+        return Rollout(
+            group_id=self._reset.group_id,
+            observation=self._observations[0],
+            text=self._text(),
+            prompt_token_ids=tuple(self.token_ids[: self._num_prompt_tokens]),
+            completion_token_ids=tuple(self.token_ids[self._num_prompt_tokens :]),
+            completion_mask=np.array(self._mask, dtype=np.bool_),
+            rollout_logprobs=np.array(self._logprobs, dtype=np.float32),
+            policy_version=self._completions[0].policy_version,
+            reward=self._reward,
+            correct=self._correct,
+            finish_reason="length" if self._cut else self._completions[-1].finish_reason,
+            num_turns=len(self._completions),
+        )
+
+    def _append(self, token_ids: Sequence[int], *, own: bool, logprobs: Sequence[float]) -> None:
+        self.token_ids += token_ids
+        self._mask += [own] * len(token_ids)
+        self._logprobs += logprobs
+
+    def _text(self) -> str:
+        first, *later = self._completions
+        turns = zip(self._observations[1:], later, strict=False)  # the last observation has no answer
+        return first.text + "".join(
+            f"\n\n[user]\n{observation}\n\n[assistant]\n{completion.text}" for observation, completion in turns
+        )
