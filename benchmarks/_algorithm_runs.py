@@ -47,15 +47,15 @@ class Protocol:
         threads: Torch threads of a run.
     """
 
-    token_budget: int = 120_000
+    token_budget: int = 80_000
     num_prompts: int = 16
     group_size: int = 8
     minibatch_size: int = 32
     max_prompt_tokens: int = 128
     max_tokens: int = 96
     eval_problems: int = 128
-    eval_samples: int = 4
-    curve_points: int = 10
+    eval_samples: int = 2
+    curve_points: int = 5
     threads: int = 1
 
     def training(self) -> dict[str, Any]:

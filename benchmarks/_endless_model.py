@@ -1,4 +1,4 @@
-"""A model whose completions have a length that is known beforehand."""
+"""A model whose completions are as long as they may be."""
 
 import json
 import shutil
@@ -7,12 +7,12 @@ from pathlib import Path
 from agents.models import resolve_model
 from agents.text import load_tokenizer
 
-# Never sampled: the policy saw it nowhere but where a prompt begins.
+# Hardly ever sampled (once in some 10,000 tokens at most): the policy saw it nowhere but where a prompt begins.
 _UNUSED_TOKEN = "<|user|>"
 
 
 def endless_model(folder: Path) -> Path:
-    """Copies the bundled model with an end token that it never writes, so that completions run to `max_tokens`."""
+    """Copies the bundled model with an end token that it hardly ever writes, so that completions run to `max_tokens`."""
     shutil.copytree(resolve_model("tiny"), folder)
     token_id = load_tokenizer(folder).convert_tokens_to_ids(_UNUSED_TOKEN)
     for name, key, value in (

@@ -131,6 +131,7 @@ def main() -> None:
     """Prints the tables and writes them to results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=Path, help="a samples.jsonl of evaluate.py, instead of the forms")
+    parser.add_argument("--result", default="graders_samples", help="name of results/NAME.json with --samples")
     parser.add_argument("--dataset", default="auto", help="whose test answers are spelt (auto: GSM8K_DATASET, ...)")
     parser.add_argument("--answers", type=int, help="how many of them (all)")
     args = parser.parse_args()
@@ -141,7 +142,7 @@ def main() -> None:
     if args.samples:
         figures = sample_figures(graders, args.samples)
         print_samples(figures)
-        write_results("graders_samples", {"packages": packages, **figures})
+        write_results(args.result, {"packages": packages, **figures})
         return
     problems = load_problems("test", args.dataset)
     rendered = list(cases(problems[: args.answers]))

@@ -3,8 +3,8 @@
     python benchmarks/step.py
 
 Same model, problems, group size, lengths, learning rate, float32 and threads; the same number of optimizer steps. Both
-reward with `gsm8k_env.grading`. "Full" lengths: a copy of the bundled model whose end token it never writes, so every
-completion has max_tokens tokens on both sides. "Natural" lengths: the bundled model, whose completions end by
+reward with `gsm8k_env.grading`. "Full" lengths: a copy of the bundled model whose end token it hardly ever writes, so
+completions have max_tokens tokens on both sides (the table has what came of it). "Natural" lengths: the bundled model, whose completions end by
 themselves after some 23 tokens. The two sides take turns, one block of steps each, because the speed of a shared
 machine wanders; a ratio is of medians over all steps but each block's first. Everything runs in one process, so its
 processor time is beside the wall-clock's: the better measure where others load the machine.
@@ -132,9 +132,7 @@ def main() -> None:
             for group_size in args.growth_group_sizes
             for max_tokens in args.growth_max_tokens
         ]
-        print(
-            "| prompts x group | max_tokens | tokens, ours / trl | ours s | trl s | ratio | ours CPU | trl CPU | ratio |"
-        )
+        print("| prompts x group | max_tokens | tokens each | ours s | trl s | ratio | ours CPU | trl CPU | ratio |")
         print("|---" * 9 + "|")
         rows = list(against_trl([*compared, ("natural", tiny)], steps=args.steps, blocks=args.blocks))
         print(f"\nOurs, {args.growth_prompts} prompts, one optimizer step, full lengths:")

@@ -28,6 +28,9 @@ NEGATION: Final = re.compile(r"n(?:(?<![a-z]n)(?:ot|ever|either|or)|'t)\b|cannot
 
 SCALE_WORD: Final = re.compile(r"(?:hundred|thousand|million|billion|trillion)\b", re.IGNORECASE)
 
+UNDONE: Final = re.compile(r"=[^\w=]*+\Z")
+"""An equals sign with no word behind it: the writer stopped before the result."""
+
 _SCALES: Final = {"k": 3, "hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _MAX_EXPONENT_DIGITS: Final = 2
 
@@ -124,8 +127,8 @@ def _side_value(side: str) -> Fraction | None:
 
 
 def _clause_value(clause: str) -> Fraction | None:
-    """The value of the last side with digits: 18 for each of `3*6 = 18`, `x = 18` and `18 = x`."""
-    if NEGATION.search(clause):
+    """The value of the last side with digits: 18 for each of `3*6 = 18`, `x = 18` and `18 = x`; None for `36/2 =`."""
+    if NEGATION.search(clause) or UNDONE.search(clause):
         return None
     return _side_value(next(side for side in reversed(clause.split("=")) if _DIGIT.search(side)))
 

@@ -7,7 +7,7 @@ next claim, so that the whole is linear in the text's length.
 import re
 from typing import Final, Literal, NamedTuple
 
-from gsm8k_env.answer_value import MAX_ANSWER_CHARS, NEGATION, last_expression
+from gsm8k_env.answer_value import MAX_ANSWER_CHARS, NEGATION, UNDONE, last_expression
 
 Method = Literal["boxed", "hash", "phrase", "last_number"]
 
@@ -253,15 +253,18 @@ def _disowns(words: list[str]) -> bool:
 
 
 def last_number(text: str) -> Claim | None:
-    """The last number of the text, or the last arithmetic with numbers.
+    """The last number of the text, or the last arithmetic with numbers; None if the text stops before its result.
 
     >>> last_number("3 * 6 = 18 eggs, all from hens.").text
     '18'
+    >>> last_number("Each gets 36 / 2 = $")
     """
     digit = _DIGIT.search(text[::-1])
     if digit is None:
         return None
     end = len(text) - digit.start()
+    if UNDONE.search(text, end):
+        return None
     # A line break or an equals sign is never inside an expression; looking no further back is only for speed.
     start = max(text.rfind("\n", 0, end), text.rfind("=", 0, end), end - MAX_ANSWER_CHARS - 1, 0)
     expression = last_expression(text[start : end + _UNIT_CHARS])

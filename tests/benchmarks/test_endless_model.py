@@ -1,4 +1,4 @@
-"""Completions of the endless model fill max_tokens, whatever is sampled."""
+"""Completions of the endless model fill max_tokens at temperature 1."""
 
 from pathlib import Path
 

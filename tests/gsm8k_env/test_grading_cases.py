@@ -240,6 +240,13 @@ PHRASES = [
     flexible("not-then-right", "The answer is not 17. It is 18.", "18", True, "last_number"),
     flexible("verb-to-answer", "To answer this: 3 eggs at 6 make 18", "18", True, "last_number"),
     flexible("answered-questions", "He answered 3 questions and won 18", "18", True, "last_number"),
+    flexible("undone", "There are 9 bags. Each gets 36 / 2 =", "18", False, None),
+    flexible("undone-currency", "One hat costs 36 / 2 = $", "18", False, None),
+    flexible("undone-question", "36 / 2 apples = ?", "18", False, None),
+    flexible("undone-phrase", "The answer is 36 / 2 =", "18", False, "phrase"),
+    flexible("undone-hash", "#### 36 / 2 =", "18", False, "hash"),
+    flexible("undone-box", "\\boxed{36/2 =}", "18", False, "boxed"),
+    flexible("done-the-other-way", "18 = x", "18", True, "last_number"),
     flexible("express-the-answer", "To express the answer as a percentage: 6/9 = 66.6%; 67", "67", True, "last_number"),
     flexible(
         "to-the-answer", "Add a dozen to the answer of step 1: 6 + 12 = 18. Less 1: 17", "18", False, "last_number"
