@@ -160,6 +160,12 @@ class GRPO(Algorithm):
             self._sync_weights()
         return restored
 
+    def cleanup(self) -> None:
+        """Gives back what the weight transfers took, and stops everything."""
+        if hasattr(self, "weight_sync"):  # not where `setup` failed before it
+            self.weight_sync.close()
+        super().cleanup()
+
     @classmethod
     def _should_create_evaluation_env_runners(cls, eval_config: Any) -> bool:
         """Never: a second set of engines would hold a second copy of the model."""

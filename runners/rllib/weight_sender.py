@@ -80,6 +80,13 @@ class WeightSender:
         assert self._channel is not None, "join() comes first"
         self._channel.send(self._model.parameters())
 
+    def close(self) -> None:
+        """Leaves the group, and takes the weights out of shared memory, which would outlive a killed process."""
+        self.leave()
+        for parameter in self._model.parameters():
+            if parameter.device.type == "cpu" and parameter.is_shared():
+                parameter.data = parameter.data.clone()
+
     def free_cached_memory(self) -> None:
         """Gives what torch's allocator keeps in reserve back to the GPU, for the engine to wake up in."""
         if torch.cuda.is_available():

@@ -6,12 +6,14 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 from typing import Any, TypeVar
 
 import ray
+from ray.exceptions import RayError
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
@@ -91,6 +93,11 @@ class WeightSync:
         if self._config.sleep_during_update:
             self._call_all(_sleep)
 
+    def close(self) -> None:
+        """Has the learner give back what the transfers took; before it is shut down."""
+        with suppress(RuntimeError, RayError):  # a learner that died has nothing to give back
+            self.ask_first_learner(lambda learner: learner.weight_sender.close())
+
     def forget_group(self) -> None:
         """Has the next `send` make a new group: an engine or an env runner was restarted."""
         self._members = []
@@ -102,7 +109,7 @@ class WeightSync:
         """
         ids = None if self._learner_group.is_local else [0]
         results = self._learner_group.foreach_learner(partial(_answer, question=question), remote_actor_ids=ids)
-        answer = next(iter(results)).get()
+        answer = next((result.get() for result in results), RuntimeError("The first learner has died."))
         if isinstance(answer, Exception):
             raise answer
         return answer

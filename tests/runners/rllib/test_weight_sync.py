@@ -1,5 +1,8 @@
 """The learner's weights reach every engine, by each path, over engines that die, and around engines that sleep."""
 
+import glob
+import os
+
 import pytest
 
 import agents
@@ -62,6 +65,14 @@ class TestPaths:
         rows = [metrics_row(algo.train(), step) for step in (1, 2)]
         assert rows[1]["policy_version"] == 2
         assert rows[1]["logprob_diff_mean"] < 1e-5
+
+    def test_stopping_leaves_no_shared_memory(self, build, owned):
+        algo = build(config(weight_transfer="ipc").learners(num_learners=1))
+        learner = algo.weight_sync.ask_first_learner(lambda learner: os.getpid())
+        left = [f"/dev/shm/torch_{learner}_*", f"/dev/shm/torch_{os.getpid()}_*"]
+        assert glob.glob(left[0])
+        algo.stop()
+        assert [path for pattern in left for path in glob.glob(pattern)] == []
 
     @pytest.mark.parametrize("path", ["object_store", "ipc", "collective"])
     def test_an_engine_that_dies_while_taking_weights_is_restarted(self, build, owned, tmp_path, caplog, path):
