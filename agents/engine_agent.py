@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,8 @@ from agents.base import Completion, EngineError, FinishReason, SamplingParams
 from agents.stop_text import cut_at_stop, tokens_to_stop
 from agents.text import TextAgent, check_prompts
 from agents.transformers_agent.loading import parameter_shapes
-from agents.weights import checked_weights, weights_folder
+from agents.weight_transfer import TensorSpec, WeightGroup, WeightHandles, WeightPart
+from agents.weights import check_specs, checked_weights, weights_folder
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +45,30 @@ class Backend(Protocol):
         """Loads the safetensors of `folder` and drops the caches; returns which path was taken, in words."""
         ...
 
+    def num_workers(self) -> int:
+        """Returns how many processes hold the engine's model."""
+        ...
+
+    def load_handles(self, payloads: Sequence[bytes]) -> None:
+        """Loads the weights behind `tensor_handles`, a payload a worker, and drops the caches."""
+        ...
+
+    def join_weight_group(self, group: WeightGroup) -> None:
+        """Has every worker join a group; blocks until all members have."""
+        ...
+
+    def receive_weights(self, specs: Sequence[TensorSpec], group_name: str) -> None:
+        """Loads the weights broadcast in a group that was joined, and drops the caches."""
+        ...
+
+    def sleep(self) -> None:
+        """Frees weights and KV cache."""
+        ...
+
+    def wake_up(self, part: WeightPart) -> None:
+        """Takes memory for one of both again."""
+        ...
+
     def restart(self) -> None:
         """Starts or reaches the engine anew."""
         ...
@@ -55,6 +81,8 @@ class Backend(Protocol):
 class EngineAgent(TextAgent):
     """Base of the agents whose engine runs elsewhere.
 
+    A `WeightReceiver`, and where the engine was started for it a `Sleeper`.
+
     Args:
         folder: Folder of the model.
         backend: The engine.
@@ -62,6 +90,8 @@ class EngineAgent(TextAgent):
         sampling: What `act` samples with.
         trust_remote_code: Whether the model's folder may run code.
     """
+
+    weight_transfers = ("ipc", "collective")
 
     def __init__(
         self,
@@ -76,6 +106,8 @@ class EngineAgent(TextAgent):
         self.folder = folder
         self.backend = backend
         self._trust_remote_code = trust_remote_code
+        self._group_name: str | None = None
+        self._asleep: set[WeightPart] = set()
 
     def requests(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
         """Returns one request a prompt, in the engine's own words."""
@@ -117,22 +149,73 @@ class EngineAgent(TextAgent):
             ValueError: For an unknown or missing name or a wrong shape; nothing is changed then.
             EngineError: If the engine died, hung or cannot be reached.
         """
-        started = time.perf_counter()
         weights = checked_weights(named_tensors, self._shapes)
-        with weights_folder(weights) as folder:
-            path = self.backend.load_weights(folder)
-        self.policy_version = policy_version
-        logger.info("weights of version %d: %s, %.2f s", policy_version, path, time.perf_counter() - started)
+        with self._weights_of(policy_version), weights_folder(weights) as folder:
+            logger.info("weights by %s", self.backend.load_weights(folder))
+
+    def expect_weights(self, specs: Sequence[TensorSpec]) -> int:
+        """Returns how many workers take the weights.
+
+        Raises:
+            ValueError: For an unknown or missing name or a wrong shape.
+        """
+        check_specs(specs, self._shapes)
+        return self.backend.num_workers()
+
+    def update_weights_from_handles(self, handles: WeightHandles, policy_version: int) -> None:
+        """As `update_weights`, from handles of the learner's memory, which travel on to the engine unopened."""
+        check_specs(handles.specs, self._shapes)
+        with self._weights_of(policy_version):
+            self.backend.load_handles(handles.payloads)
+
+    def join_weight_group(self, group: WeightGroup) -> None:
+        """Joins a group, together with the learner and the other engines; blocks until all have."""
+        self._group_name = None
+        self.backend.join_weight_group(group)
+        self._group_name = group.name
+
+    def update_weights_from_group(self, specs: Sequence[TensorSpec], policy_version: int) -> None:
+        """As `update_weights`, from the broadcasts of the group joined last.
+
+        Raises:
+            EngineError: If the engine is in no group, which a restart takes it out of.
+        """
+        check_specs(specs, self._shapes)
+        if self._group_name is None:
+            raise EngineError("The engine is in no weight group: join_weight_group() comes first.")
+        with self._weights_of(policy_version):
+            self.backend.receive_weights(specs, self._group_name)
+
+    def sleep(self) -> None:
+        """Frees the engine's weights and KV cache."""
+        if not self._asleep:
+            self.backend.sleep()
+            self._asleep = {"weights", "kv_cache"}
+
+    def wake_up(self, part: WeightPart) -> None:
+        """Takes memory again for `part`, if it sleeps."""
+        if part in self._asleep:
+            self.backend.wake_up(part)
+            self._asleep.remove(part)
 
     def restart(self) -> None:
         """Starts the engine anew (a server is only reached again) and counts policy versions from 0."""
         logger.info("restarting the engine")
         self.backend.restart()
         self.policy_version = 0
+        self._group_name = None
+        self._asleep = set()
 
     def close(self) -> None:
         """Frees the engine; a server goes on running."""
         self.backend.close()
+
+    @contextmanager
+    def _weights_of(self, policy_version: int) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.policy_version = policy_version
+        logger.info("weights of version %d: %.2f s", policy_version, time.perf_counter() - started)
 
     @cached_property
     def _shapes(self) -> dict[str, tuple[int, ...]]:
@@ -149,6 +232,24 @@ class EngineAgent(TextAgent):
             text=text,
             finish_reason=output.finish_reason,
             policy_version=self.policy_version,
+        )
+
+
+def check_can_sleep(engine: str, url: str | None) -> None:
+    """Refuses to start an engine that could not free its memory.
+
+    Raises:
+        ValueError: For a server, or a machine without a GPU; on a CPU vLLM and SGLang ignore the calls.
+    """
+    # Imported here for the same reason as below.
+    import torch
+
+    if url is not None:
+        raise ValueError(f"The engine at {url} cannot be sent to sleep: leave out enable_sleep_mode, or url.")
+    if not torch.cuda.is_available():
+        raise ValueError(
+            f"{engine} frees its memory on a GPU only, and torch sees none here: leave out enable_sleep_mode "
+            "(sleep_during_update of a training run)."
         )
 
 

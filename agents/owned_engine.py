@@ -8,6 +8,7 @@ from typing import Any
 
 from agents.engine_agent import EngineOutput
 from agents.engine_process import EngineProcess, require
+from agents.weight_transfer import TensorSpec, WeightGroup, WeightPart
 
 
 class OwnedEngineBase:
@@ -63,6 +64,30 @@ class OwnedEngineBase:
         """Loads the weights of a folder and drops the prefix cache; returns which path was taken."""
         self.process.call("load_weights", str(folder))
         return f"{self._weights_path}, from a safetensors file in shared memory"
+
+    def num_workers(self) -> int:
+        """Returns how many processes hold the engine's model."""
+        return self.process.call("num_workers")
+
+    def load_handles(self, payloads: Sequence[bytes]) -> None:
+        """Loads the weights behind handles, a payload a worker, and drops the prefix cache."""
+        self.process.call("load_handles", list(payloads))
+
+    def join_weight_group(self, group: WeightGroup) -> None:
+        """Has every worker join a group."""
+        self.process.call("join_weight_group", group)
+
+    def receive_weights(self, specs: Sequence[TensorSpec], group_name: str) -> None:
+        """Loads the weights broadcast in a group, and drops the prefix cache."""
+        self.process.call("receive_weights", list(specs), group_name)
+
+    def sleep(self) -> None:
+        """Frees weights and KV cache."""
+        self.process.call("sleep")
+
+    def wake_up(self, part: WeightPart) -> None:
+        """Takes memory for one of both again."""
+        self.process.call("wake_up", part)
 
     def restart(self) -> None:
         """Ends the process and starts another, with the checkpoint's weights."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -57,7 +59,7 @@ def make(name: str, **options: Any) -> Agent:
         **options: Passed to the agent untouched, such as `model` and the engine's own options.
 
     Raises:
-        ValueError: For an unknown name; the message lists the known ones.
+        ValueError: For an unknown name or option; the message lists the known ones.
         ImportError: If the engine is not installed; the message says the command that installs it.
     """
     known = registered()
@@ -67,9 +69,25 @@ def make(name: str, **options: Any) -> Agent:
         raise ValueError(f"No agent is called {name!r}.{hint} Known: {', '.join(sorted(known))}.")
     module, _, attribute = known[name].partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)(**options)
+        target = getattr(importlib.import_module(module), attribute)
+        _check_options(name, target, options)
+        return target(**options)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _INSTALL:
             raise
         raise ImportError(f"The agent {name!r} needs the package {package!r}: {_INSTALL[package]}") from error
+
+
+def _check_options(name: str, target: Callable[..., Agent], options: Mapping[str, Any]) -> None:
+    """Refuses an option that the agent does not name; one with `**options` hands them to its engine, which does."""
+    parameters = inspect.signature(target).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for option in options:
+        if option not in parameters:
+            close = difflib.get_close_matches(option, parameters, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(
+                f"The agent {name!r} has no option {option!r}.{hint} Its options: {', '.join(parameters)}."
+            )

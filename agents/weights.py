@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from agents.weight_transfer import TensorSpec
+
 
 def checked_weights(
     named_tensors: Iterable[tuple[str, torch.Tensor]], shapes: Mapping[str, tuple[int, ...]]
@@ -44,6 +46,14 @@ def checked_weights(
         shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
         raise ValueError(f"These weights do not fit the model, nothing was changed: {shown}.")
     return weights
+
+
+def check_specs(specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Does what `checked_weights` does, before any weight travels. Raises as it does."""
+    checked_weights(
+        ((spec.name, torch.empty(spec.shape, dtype=getattr(torch, spec.dtype), device="meta")) for spec in specs),
+        shapes,
+    )
 
 
 @contextmanager

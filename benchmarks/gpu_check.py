@@ -1,17 +1,21 @@
-"""What one GPU makes of this project: the contract suite and GRPO on smollm2-135m, with the engines installed here.
+r"""What one GPU makes of this project: the contract suite and GRPO on smollm2-135m, with the engines installed here.
 
     GSM8K_DATASET=FOLDER python benchmarks/gpu_check.py
 
 This script has not been run on a GPU yet: its path has been tried on a CPU only, with the bundled model:
 
-    python benchmarks/gpu_check.py --device cpu --model tiny --dataset builtin:1-2 --no-contract --steps 1 --prompts 2
+    python benchmarks/gpu_check.py --device cpu --model tiny --dataset builtin:1-2 --no-contract --steps 1 \
+        --prompts 2 --max-tokens 16 --transfer-steps 1
 
 Without a GPU and without `--device cpu` it says so and exits with status 2. On a CPU it prints and writes nothing.
 For each engine, in a process of its own:
 
 - `pytest tests/agents --engine NAME`;
 - GRPO steps, learner and engine on the same GPU, the engine in bfloat16, the learner in bfloat16 autocast over float32
-  weights. Figures are medians over the steps but the first.
+  weights. Figures are medians over the steps but the first;
+- the weight sync by each path of `weight_transfer`: through the object store, by CUDA IPC handles, and over NCCL where
+  there is a second GPU. After each sync engine and learner are compared;
+- the device's memory while the engine is awake, asleep (`sleep_during_update`) and awake again.
 
 Generation is completion tokens over the seconds of sampling. Training is the tokens the update passes through the
 model (each group's prompt once) over its seconds, and MFU = 6 * parameters * tokens / seconds / peak (Kaplan et al.,
@@ -26,52 +30,31 @@ import argparse
 import importlib.util
 import multiprocessing
 import os
-import shutil
 import statistics
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
+from _gpu import DeviceMemory, peak_tflops
+from _gpu_runs import sleep, train, transfer
 from _results import write_results
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINES = ("transformers", "vllm", "sglang")
-# Dense bfloat16 TFLOP/s of the makers' data sheets, without sparsity. The first name found in the device's counts.
-PEAK_TFLOPS = {
-    "H200": 989.0,
-    "H100 NVL": 835.0,
-    "H100 PCIe": 756.0,
-    "H100": 989.0,
-    "A100": 312.0,
-    "L40S": 362.0,
-    "L4": 121.0,
-    "A10G": 70.0,
-    "A10": 125.0,
-    "RTX 4090": 165.2,
-    "RTX 3090": 71.0,
-}
-# An engine that takes nearly all memory, its default, leaves none to a learner beside it.
-MEMORY_SHARE = {"vllm": "gpu_memory_utilization=0.5", "sglang": "mem_fraction_static=0.5"}
+# Besides "object_store", which every agent has.
+PATHS = {"transformers": ("ipc",), "vllm": ("ipc", "collective"), "sglang": ("ipc", "collective")}
+SLEEPERS = ("vllm", "sglang")
 
 
 def installed_engines() -> list[str]:
     """Returns the engines that can be imported here."""
     return [engine for engine in ENGINES if importlib.util.find_spec(engine) is not None]
-
-
-def peak_tflops(device_name: str, given: float | None) -> float | None:
-    """Returns the device's dense bfloat16 peak in TFLOP/s: as given, else of the table, else None."""
-    if given is not None:
-        return given
-    return next((peak for name, peak in PEAK_TFLOPS.items() if name in device_name), None)
 
 
 def contract_suite(engine: str) -> dict[str, Any]:
@@ -84,94 +67,6 @@ def contract_suite(engine: str) -> dict[str, Any]:
     return {"exit_status": done.returncode, "last_line": lines[-1]}
 
 
-class DeviceMemory:
-    """Reads the device's used memory every half second, until stopped.
-
-    Attributes:
-        before, peak: MiB in use at the start, and the most seen; None where there is no nvidia-smi.
-    """
-
-    def __init__(self) -> None:
-        self.before = self.peak = self._read()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> DeviceMemory:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while self.peak is not None and not self._stop.wait(0.5):
-            self.peak = max(self.peak, self._read() or 0)
-
-    def _read(self) -> int | None:
-        if shutil.which("nvidia-smi") is None:
-            return None
-        command = ["nvidia-smi", "--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        return int(done.stdout) if done.returncode == 0 else None
-
-
-def train(engine: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Returns the metrics of `--steps` GRPO steps; called in a process of its own."""
-    from runners.run_folder.metrics import metrics_row
-
-    cuda = args.device == "cuda"
-    with _algorithm(engine, args) as algo:
-        parameters, places = algo._ask_first_learner(_parameters)
-        rows = [metrics_row(algo.train(), step) for step in range(1, args.steps + 1)]
-        prompts = algo.config.num_prompts
-    return {
-        "rows": rows,
-        "num_prompts": prompts,
-        "parameters": parameters,
-        "learner_device": places,
-        "learner_peak_bytes": torch.cuda.max_memory_allocated() if cuda else None,
-        "device_name": torch.cuda.get_device_name(0) if cuda else "cpu",
-    }
-
-
-def _parameters(learner: Any) -> tuple[int, str]:
-    parameters = list(learner.module["default_policy"].model.parameters())
-    return sum(parameter.numel() for parameter in parameters), parameters[0].device.type
-
-
-@contextmanager
-def _algorithm(engine: str, args: argparse.Namespace) -> Iterator[Any]:
-    """Makes the algorithm of `python runners/grpo.py`, with learner and env runner in this process."""
-    import ray
-
-    from runners.grpo import build_config, parse_args, run_settings
-
-    options = ["--preset", args.preset, "--model", args.model, "--engine", engine, "--dataset", args.dataset]
-    options += ["--num-learners", "0", "--num-env-runners", "0", "--num-threads", str(args.threads)]
-    options += ["--num-gpus-per-learner", "1" if args.device == "cuda" else "0"]
-    engine_options = [f"dtype={'bfloat16' if args.device == 'cuda' else 'float32'}"]
-    engine_options += [MEMORY_SHARE[engine]] if args.device == "cuda" and engine in MEMORY_SHARE else []
-    # --engine-option is last, so that it wins.
-    for option in [*engine_options, *args.engine_option]:
-        options += ["--engine-option", option]
-    # One optimizer step a step: exactly one forward and one backward pass, as the MFU assumes.
-    for name, value in (
-        ("num_prompts", args.prompts),
-        ("group_size", args.group_size),
-        ("max_tokens", args.max_tokens),
-    ):
-        options += ["--set", f"{name}={value}"]
-    options += ["--set", "minibatch_size=null", "--set", "num_epochs=1"]
-    ray.init(include_dashboard=False, log_to_driver=False)
-    algo = build_config(run_settings(parse_args(options))).build_algo()
-    try:
-        yield algo
-    finally:
-        algo.stop()
-        ray.shutdown()
-
-
 def figures_of(run: dict[str, Any], given_peak: float | None) -> dict[str, Any]:
     """Returns the figures of a run: medians over its steps but the first."""
     rows = run["rows"][1:] or run["rows"]
@@ -180,7 +75,7 @@ def figures_of(run: dict[str, Any], given_peak: float | None) -> dict[str, Any]:
     training = statistics.median(rates)
     peak = peak_tflops(run["device_name"], given_peak)
     return {
-        **{name: run[name] for name in ("device_name", "learner_device", "parameters", "learner_peak_bytes")},
+        **{name: run[name] for name in run if name not in ("rows", "num_prompts")},
         "steps": len(run["rows"]),
         "generation_tokens_per_s": statistics.median(row["sample_tokens_per_s"] for row in rows),
         "training_tokens_per_s": training,
@@ -196,19 +91,44 @@ def figures_of(run: dict[str, Any], given_peak: float | None) -> dict[str, Any]:
 
 
 def check(engine: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Returns everything about an engine; a failure is part of it, so that the next engine still gets its turn."""
+    """Returns everything about an engine; a failure is part of it, so that what follows still gets its turn."""
     figures: dict[str, Any] = {}
     if args.contract:
         figures["contract"] = contract_suite(engine)
-    context = multiprocessing.get_context("spawn")
-    with DeviceMemory() as memory, ProcessPoolExecutor(1, mp_context=context) as executor:
+    with DeviceMemory() as memory:
+        run = apart(train, engine, args)
+    if "failed" in run:
+        return {**figures, **run}
+    figures |= figures_of(run, args.peak_tflops)
+    figures |= {"device_memory_before_mib": memory.before, "device_memory_peak_mib": memory.peak}
+    if args.transfer_steps:
+        figures["weight_transfers"] = {path: _transfer(engine, args, path) for path in ("object_store", *PATHS[engine])}
+        if engine in SLEEPERS:
+            figures["sleep"] = apart(sleep, engine, args) if args.device == "cuda" else {"left_out": "needs a GPU"}
+    return figures
+
+
+def apart(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """Returns what a run returns in a process of its own; {"failed": the reason} if it raised."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
         try:
-            run = executor.submit(train, engine, args).result()
+            return executor.submit(function, *arguments).result()
         # Whatever an engine or the learner raised: it is reported, and the script's exit status says so.
         except Exception as error:
-            return {**figures, "failed": f"{type(error).__name__}: {error}"}
-    figures |= figures_of(run, args.peak_tflops)
-    return {**figures, "device_memory_before_mib": memory.before, "device_memory_peak_mib": memory.peak}
+            return {"failed": f"{type(error).__name__}: {error}"}
+
+
+def _transfer(engine: str, args: argparse.Namespace, path: str) -> dict[str, Any]:
+    if path == "collective" and args.device == "cuda" and torch.cuda.device_count() < 2:
+        return {"left_out": "needs a second GPU: NCCL refuses learner and engine on one"}
+    return apart(transfer, engine, args, path)
+
+
+def failures(figures: dict[str, Any]) -> list[str]:
+    """Returns what failed of an engine's figures."""
+    parts = {"GRPO": figures, **figures.get("weight_transfers", {}), "sleep": figures.get("sleep", {})}
+    failed = [f"{name}: {part['failed']}" for name, part in parts.items() if "failed" in part]
+    return failed + (["contract suite"] if figures.get("contract", {}).get("exit_status") else [])
 
 
 def show(engine: str, figures: dict[str, Any]) -> None:
@@ -233,6 +153,19 @@ def show(engine: str, figures: dict[str, Any]) -> None:
     differences = f"{figures['logprob_diff_mean']:.2g}, {figures['logprob_diff_max']:.2g}"
     print(f"| logprob difference engine to learner: mean, max | {differences} |")
     print(f"| the same after a sync, largest mean | {figures['sync_logprob_diff_max']:.2g} |")
+    print(f"| weights by | {figures['weight_transfer']} |")
+    for path, part in figures.get("weight_transfers", {}).items():
+        done = "{sync_s:.3f} s, logprob difference after it {sync_logprob_diff_max:.2g}"
+        print(f"| sync by {path}, median | {_outcome(part, done)} |")
+    if "sleep" in figures:
+        done = "awake {awake_mib} MiB, asleep {asleep_mib} MiB, awake again {awake_again_mib} MiB"
+        print(f"| nvidia-smi around sleep | {_outcome(figures['sleep'], done)} |")
+
+
+def _outcome(part: dict[str, Any], done: str) -> str:
+    if "failed" in part:
+        return f"FAILED: {part['failed']}"
+    return part["left_out"] if "left_out" in part else done.format(**part)
 
 
 def _gib(size: int | None) -> str:
@@ -244,7 +177,7 @@ def _fault(args: argparse.Namespace) -> str | None:
     if args.device == "cuda" and not torch.cuda.is_available():
         return (
             "torch sees no GPU here, so nothing was measured. To try the script's path without one: --device cpu "
-            "--model tiny --dataset builtin:1-2 --steps 1 --prompts 2 --max-tokens 16"
+            "--model tiny --dataset builtin:1-2 --no-contract --steps 1 --prompts 2 --max-tokens 16 --transfer-steps 1"
         )
     if args.dataset == "auto" and not os.environ.get("GSM8K_DATASET"):
         return "GSM8K_DATASET is not set: it names the official data (a folder of .jsonl or .parquet, or openai/gsm8k)."
@@ -265,6 +198,7 @@ def main() -> int:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--dataset", default="auto", help="default: what GSM8K_DATASET names")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--transfer-steps", type=int, default=5, help="steps by each weight path; 0 leaves them out")
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--group-size", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, default=256)
@@ -282,8 +216,7 @@ def main() -> int:
         show(engine, figures[engine])
     if args.device == "cuda":
         write_results("gpu_check", figures)
-    failed = [f for f in figures.values() if "failed" in f or f.get("contract", {}).get("exit_status")]
-    return 1 if failed else 0
+    return 1 if any(failures(part) for part in figures.values()) else 0
 
 
 if __name__ == "__main__":

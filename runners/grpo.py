@@ -260,6 +260,7 @@ def _describe(algo: Any, settings: dict[str, Any]) -> str:
     return (
         f"{training.policy_model} on {settings['environment']} {dict(training.env_config)}, "
         f"{training.num_prompts} problems x {training.group_size} completions a step, engine {training.engine}, "
+        f"weights by {algo.weight_sync.path}, "
         f"{training.num_env_runners} env runners, {training.num_learners} learners, {agents['num_threads']} threads"
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.base import SamplingParams
-from agents.engine_agent import Backend, EngineAgent, context_length
+from agents.engine_agent import Backend, EngineAgent, check_can_sleep, context_length
 from agents.models import resolve_model
 from agents.sglang_agent.engine import OwnedEngine
 from agents.sglang_agent.sampling import requests
@@ -31,6 +31,8 @@ class SGLangAgent(EngineAgent):
         start_timeout_s: Seconds that the start of an engine may take.
         trust_remote_code: Whether the model's folder may run code.
         sampling: What `act` samples with.
+        enable_sleep_mode: Whether the engine can free its memory (SGLang's `enable_memory_saver`).
+            Needs an owned engine on a GPU.
         **engine_options: Passed to `sglang.Engine` untouched, before any default chosen here: `tp_size`,
             `mem_fraction_static`, `attention_backend`, `random_seed`, ...
 
@@ -50,8 +52,12 @@ class SGLangAgent(EngineAgent):
         start_timeout_s: float = 900.0,
         trust_remote_code: bool = False,
         sampling: SamplingParams | None = None,
+        enable_sleep_mode: bool = False,
         **engine_options: Any,
     ) -> None:
+        if enable_sleep_mode:
+            check_can_sleep("sglang", url)
+            engine_options["enable_memory_saver"] = True
         folder = resolve_model(model)
         backend: Backend
         if url is None:

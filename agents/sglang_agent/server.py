@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from agents.engine_agent import EngineOutput
 from agents.http_client import HttpClient
 from agents.sglang_agent.outputs import outputs
 from agents.sglang_agent.sampling import seeded_singles
+from agents.sglang_agent.weight_requests import join_request, num_workers, receive_request
+from agents.weight_transfer import TensorSpec, WeightGroup, WeightPart
 
 
 class Server:
@@ -48,12 +51,42 @@ class Server:
         self._client.post("/update_weights_from_disk", {"model_path": str(folder)})
         return f"update_weights_from_disk of {self._client.url}, from {folder.parent}"
 
+    def num_workers(self) -> int:
+        """Returns how many workers hold the model."""
+        info = self._client.get("/server_info")
+        return num_workers(**{name: info[name] for name in ("tp_size", "pp_size", "dp_size")})
+
+    def load_handles(self, payloads: Sequence[bytes]) -> None:
+        """Has the server, on this machine, load the weights behind handles; it drops its radix cache with it."""
+        named = [base64.b64encode(payload).decode() for payload in payloads]
+        self._update("/update_weights_from_tensor", {"serialized_named_tensors": named})
+
+    def join_weight_group(self, group: WeightGroup) -> None:
+        """Has the server join a group."""
+        self._client.post("/init_weights_update_group", join_request(group))
+
+    def receive_weights(self, specs: Sequence[TensorSpec], group_name: str) -> None:
+        """Has the server load the weights broadcast in a group; it drops its radix cache with it."""
+        self._update("/update_weights_from_distributed", receive_request(specs, group_name))
+
+    def sleep(self) -> None:
+        """Refuses: see `SGLangAgent`."""
+        raise ValueError("A server's memory is not this run's to free: leave out sleep_during_update.")
+
+    def wake_up(self, part: WeightPart) -> None:
+        """Does nothing: it never sleeps."""
+
     def restart(self) -> None:
         """Looks whether the server is there again."""
         self._client.get("/server_info")
 
     def close(self) -> None:
         """Does nothing: the server is not ours."""
+
+    def _update(self, path: str, payload: dict[str, Any]) -> None:
+        self._client.post("/begin_weight_update", {})
+        self._client.post(path, payload)
+        self._client.post("/end_weight_update", {})
 
     def _complete(self, prompt: list[int], request: dict[str, Any]) -> list[EngineOutput]:
         return [

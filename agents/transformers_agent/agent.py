@@ -11,10 +11,12 @@ import torch
 from agents.base import Completion, SamplingParams
 from agents.models import resolve_model
 from agents.stop_text import cut_at_stop, ends_with_stop
+from agents.tensor_handles import opened
 from agents.text import TextAgent, check_prompts
 from agents.transformers_agent.loading import choose_device, choose_dtype, load_model
 from agents.transformers_agent.sampling import Sampled, sample
-from agents.weights import checked_weights
+from agents.weight_transfer import TensorSpec, WeightHandles
+from agents.weights import check_specs, checked_weights
 
 
 class TransformersAgent(TextAgent):
@@ -29,6 +31,8 @@ class TransformersAgent(TextAgent):
         trust_remote_code: Whether the checkpoint's folder may run code.
         sampling: What `act` samples with.
     """
+
+    weight_transfers = ("ipc",)
 
     def __init__(
         self,
@@ -93,12 +97,25 @@ class TransformersAgent(TextAgent):
         Raises:
             ValueError: For an unknown or missing name or a wrong shape; nothing is changed then.
         """
+        weights = checked_weights(named_tensors, self._shapes)
         parameters = dict(self.model.named_parameters())
-        weights = checked_weights(named_tensors, {name: tuple(p.shape) for name, p in parameters.items()})
         with torch.no_grad():
             for name, tensor in weights:
                 parameters[name].copy_(tensor)
         self.policy_version = policy_version
+
+    def expect_weights(self, specs: Sequence[TensorSpec]) -> int:
+        """Returns 1: this process takes the weights. Raises ValueError for weights that do not fit the model."""
+        check_specs(specs, self._shapes)
+        return 1
+
+    def update_weights_from_handles(self, handles: WeightHandles, policy_version: int) -> None:
+        """As `update_weights`, from handles of the learner's memory."""
+        self.update_weights(opened(handles.payloads[0]), policy_version)
+
+    @property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(parameter.shape) for name, parameter in self.model.named_parameters()}
 
     def _batches(
         self, prompts: Sequence[Sequence[int]], params: SamplingParams

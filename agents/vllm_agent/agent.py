@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.base import SamplingParams
-from agents.engine_agent import Backend, EngineAgent, context_length
+from agents.engine_agent import Backend, EngineAgent, check_can_sleep, context_length
 from agents.models import resolve_model
 from agents.vllm_agent.engine import OwnedEngine
 from agents.vllm_agent.sampling import requests
@@ -30,6 +30,8 @@ class VLLMAgent(EngineAgent):
         start_timeout_s: Seconds that the start of an engine may take.
         trust_remote_code: Whether the model's folder may run code.
         sampling: What `act` samples with.
+        enable_sleep_mode: Whether the engine can free its memory (vLLM's own).
+            Needs an owned engine on a GPU.
         **engine_options: Passed to `vllm.LLM` untouched, before any default chosen here: `tensor_parallel_size`,
             `gpu_memory_utilization`, `attention_backend`, `seed` (fresh by default, so that replicas differ), ...
 
@@ -49,8 +51,12 @@ class VLLMAgent(EngineAgent):
         start_timeout_s: float = 900.0,
         trust_remote_code: bool = False,
         sampling: SamplingParams | None = None,
+        enable_sleep_mode: bool = False,
         **engine_options: Any,
     ) -> None:
+        if enable_sleep_mode:
+            check_can_sleep("vllm", url)
+            engine_options["enable_sleep_mode"] = True
         folder = resolve_model(model)
         backend: Backend
         if url is None:

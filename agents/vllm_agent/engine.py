@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from agents.engine_agent import EngineOutput
 from agents.owned_engine import OwnedEngineBase
 from agents.vllm_agent.cpu import cpu_settings
 from agents.vllm_agent.outputs import engine_output
+from agents.weight_transfer import TensorSpec, WeightGroup, WeightPart
 
 WORKER_EXTENSION = "agents.vllm_agent.worker.WeightsExtension"
 
@@ -60,7 +62,7 @@ class OwnedEngine(OwnedEngineBase):
 
 
 class Engine:
-    """The child's side: `vllm.LLM` behind two methods."""
+    """The child's side: `vllm.LLM` behind the calls of `OwnedEngineBase`."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         import vllm
@@ -95,6 +97,33 @@ class Engine:
 
     def load_weights(self, folder: str, progress: Callable[[], None]) -> None:
         """Loads the safetensors of a folder and drops the prefix cache."""
-        self._llm.collective_rpc("load_policy_weights", args=(folder,))
+        self._load("load_policy_weights", folder)
+
+    def num_workers(self, progress: Callable[[], None]) -> int:
+        """Returns how many workers hold the model."""
+        return len(self._llm.collective_rpc("worker_rank"))
+
+    def load_handles(self, payloads: list[bytes], progress: Callable[[], None]) -> None:
+        """Loads the weights behind handles and drops the prefix cache."""
+        self._load("open_policy_weights", [base64.b64encode(payload).decode() for payload in payloads])
+
+    def join_weight_group(self, group: WeightGroup, progress: Callable[[], None]) -> None:
+        """Has every worker join a group."""
+        self._llm.collective_rpc("join_weight_group", args=(group.as_dict(),))
+
+    def receive_weights(self, specs: list[TensorSpec], group_name: str, progress: Callable[[], None]) -> None:
+        """Loads the weights broadcast in the group, and drops the prefix cache."""
+        self._load("receive_policy_weights", [spec.as_list() for spec in specs])
+
+    def sleep(self, progress: Callable[[], None]) -> None:
+        """Frees weights and KV cache; level 2 keeps no copy, since new weights come before the next completion."""
+        self._llm.sleep(level=2)
+
+    def wake_up(self, part: WeightPart, progress: Callable[[], None]) -> None:
+        """Takes memory for one of both again."""
+        self._llm.wake_up(tags=[part])
+
+    def _load(self, method: str, argument: Any) -> None:
+        self._llm.collective_rpc(method, args=(argument,))
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vLLM could not drop its prefix cache, so it holds keys of the old weights.")

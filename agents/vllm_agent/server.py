@@ -6,6 +6,7 @@ The fields are those of vLLM 0.32 (`vllm.entrypoints.openai.completion.protocol`
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from agents.engine_agent import EngineOutput
 from agents.http_client import HttpClient, MissingEndpointError
 from agents.vllm_agent.engine import WORKER_EXTENSION
 from agents.vllm_agent.outputs import server_output
+from agents.weight_transfer import TensorSpec, WeightGroup, WeightPart
 
 _HOW_TO_UPDATE = (
     "Weights can be updated only on a server started with the environment variable VLLM_SERVER_DEV_MODE=1 and with "
@@ -53,16 +55,31 @@ class Server:
 
     def load_weights(self, folder: Path) -> str:
         """Has the server load the weights of a folder that it sees, and drop its prefix cache."""
-        try:
-            self._client.post("/collective_rpc", {"method": "load_policy_weights", "args": [str(folder)]})
-            dropped = self._client.post("/reset_prefix_cache", {})
-        except MissingEndpointError as error:
-            raise ValueError(f"{error} {_HOW_TO_UPDATE}") from error
-        except EngineError as error:
-            raise EngineError(f"{error} {_HOW_TO_UPDATE}") from error
-        if not dropped["success"]:
-            raise EngineError(f"{self._client.url} could not drop its prefix cache: it is serving someone else too.")
+        self._load("load_policy_weights", str(folder))
         return f"reload_weights in {self._client.url}, from {folder.parent}"
+
+    def num_workers(self) -> int:
+        """Returns how many workers hold the model."""
+        return len(self._call("/collective_rpc", {"method": "worker_rank"})["results"])
+
+    def load_handles(self, payloads: Sequence[bytes]) -> None:
+        """Has the server, on this machine, load the weights behind handles, and drop its prefix cache."""
+        self._load("open_policy_weights", [base64.b64encode(payload).decode() for payload in payloads])
+
+    def join_weight_group(self, group: WeightGroup) -> None:
+        """Has the server's workers join a group."""
+        self._call("/collective_rpc", {"method": "join_weight_group", "args": [group.as_dict()]})
+
+    def receive_weights(self, specs: Sequence[TensorSpec], group_name: str) -> None:
+        """Has the server load the weights broadcast in the group, and drop its prefix cache."""
+        self._load("receive_policy_weights", [spec.as_list() for spec in specs])
+
+    def sleep(self) -> None:
+        """Refuses: see `VLLMAgent`."""
+        raise ValueError("A server's memory is not this run's to free: leave out sleep_during_update.")
+
+    def wake_up(self, part: WeightPart) -> None:
+        """Does nothing: it never sleeps."""
 
     def restart(self) -> None:
         """Looks whether the server is there again."""
@@ -70,6 +87,19 @@ class Server:
 
     def close(self) -> None:
         """Does nothing: the server is not ours."""
+
+    def _load(self, method: str, argument: Any) -> None:
+        self._call("/collective_rpc", {"method": method, "args": [argument]})
+        if not self._call("/reset_prefix_cache", {})["success"]:
+            raise EngineError(f"{self._client.url} could not drop its prefix cache: it is serving someone else too.")
+
+    def _call(self, path: str, payload: dict[str, Any]) -> Any:
+        try:
+            return self._client.post(path, payload)
+        except MissingEndpointError as error:
+            raise ValueError(f"{error} {_HOW_TO_UPDATE}") from error
+        except EngineError as error:
+            raise EngineError(f"{error} {_HOW_TO_UPDATE}") from error
 
     def _complete(self, prompt: list[int], request: dict[str, Any]) -> list[EngineOutput]:
         answer = self._client.post(

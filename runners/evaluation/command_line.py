@@ -194,13 +194,7 @@ def _make_agent(args: argparse.Namespace) -> Agent:
         import torch
 
         torch.set_num_threads(args.num_threads)
-    options = assignments(args.engine_option, "--engine-option")
-    try:
-        return agents.make(args.engine, model=args.model, **options)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise ValueError(f"--engine-option: the engine {args.engine!r} refuses one ({error}).") from error
+    return agents.make(args.engine, model=args.model, **assignments(args.engine_option, "--engine-option"))
 
 
 def _num_problems(args: argparse.Namespace) -> int | None:

@@ -43,7 +43,7 @@ def call_env_runners(
     """
     results: dict[int, T] = {}
     for attempt in range(1, _MAX_ATTEMPTS + 1):
-        workers = _workers(group)
+        workers = env_runner_ids(group)
         undone = [number for number in range(len(tasks)) if number not in results]
         for start in range(0, len(undone), len(workers) or len(undone)):
             round_ = {number: tasks[number] for number in undone[start : start + len(workers)]}
@@ -60,7 +60,7 @@ def call_env_runners(
         restore()
     raise RuntimeError(
         f"{len(tasks) - len(results)} of {len(tasks)} calls to env runners failed {_MAX_ATTEMPTS} times in a row; "
-        f"env runners alive: {_workers(group) or 'none'}. The warnings above say why each one stopped."
+        f"env runners alive: {env_runner_ids(group) or 'none'}. The warnings above say why each one stopped."
     )
 
 
@@ -70,11 +70,16 @@ def broadcast(group: EnvRunnerGroup, task: Callable[[Any], T], *, timeout_s: flo
     Raises:
         Exception: What the task raised, as it raised it.
     """
-    workers = _workers(group)
-    return list(_call_round(group, dict.fromkeys(workers, task), workers, timeout_s).values())
+    return list(call_each(group, lambda number: task, timeout_s=timeout_s).values())
 
 
-def _workers(group: EnvRunnerGroup) -> list[int]:
+def call_each(group: EnvRunnerGroup, task_of: Callable[[int], Callable[[Any], T]], *, timeout_s: float) -> dict[int, T]:
+    """Does what `broadcast` does with a task of its own for every env runner id; returns the results by id."""
+    workers = env_runner_ids(group)
+    return _call_round(group, {number: task_of(number) for number in workers}, workers, timeout_s)
+
+
+def env_runner_ids(group: EnvRunnerGroup) -> list[int]:
     """Returns the ids of the env runners that do the work; 0 is the local one."""
     return group.healthy_env_runner_ids() if group.num_remote_env_runners() else [0]
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
@@ -23,6 +24,7 @@ from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.learner import GRPOLearner
 from runners.rllib.rl_module import PLACEHOLDER_SPACE, TextPolicyModule
 from runners.rllib.train_batch import BatchPlan
+from runners.rllib.weight_paths import WEIGHT_TRANSFERS
 
 
 class GRPOSettings(AlgorithmConfig):
@@ -36,6 +38,10 @@ class GRPOSettings(AlgorithmConfig):
             bfloat16 autocast.
         trust_remote_code: Whether the checkpoint's folder may run code. Default False.
         num_threads: Torch threads in each process; None leaves torch's choice.
+        weight_transfer: "auto" (default), "object_store", "ipc" or "collective": how the weights reach the engine; see
+            `weight_sync.WeightSync` and, for "auto", `weight_paths.choose_path`.
+        sleep_during_update: Whether the engines free their weights and KV cache while the learner updates, for a
+            learner on the same GPU. Default False.
         sync_timeout_s: Bound on handing the weights to the agents, in seconds. Default 120.
         sync_check_bound: After each sync, engine and learner may differ by this much on a fixed prompt (mean nats a
             token); None does not compare. Default 0.05, which leaves room for a bfloat16 engine.
@@ -98,6 +104,8 @@ class GRPOSettings(AlgorithmConfig):
         self.dtype = "float32"
         self.trust_remote_code = False
         self.num_threads: int | None = None
+        self.weight_transfer = "auto"
+        self.sleep_during_update = False
         self.sync_timeout_s = 120.0
         self.sync_check_bound: float | None = 0.05
 
@@ -172,6 +180,8 @@ class GRPOSettings(AlgorithmConfig):
                 "dtype",
                 "trust_remote_code",
                 "num_threads",
+                "weight_transfer",
+                "sleep_during_update",
                 "sync_timeout_s",
                 "sync_check_bound",
             ),
@@ -317,11 +327,25 @@ class GRPOSettings(AlgorithmConfig):
             ("vf_loss_coeff", 0 <= self.vf_loss_coeff < math.inf, ">= 0 and finite"),
             ("vf_clip_param", self.vf_clip_param is None or self.vf_clip_param > 0, "> 0, or None for no bound"),
             ("vf_lr", 0 <= self.vf_lr < math.inf, ">= 0 and finite"),
+            (
+                "weight_transfer",
+                self.weight_transfer in WEIGHT_TRANSFERS,
+                f"one of {', '.join(WEIGHT_TRANSFERS)}",
+            ),
+            (
+                "sleep_during_update",
+                not self.sleep_during_update or self._engines_have_gpus(),
+                "False where the engines have no GPU: they could not free its memory (num_gpus_per_env_runner gives "
+                "remote env runners a share of one)",
+            ),
             ("micro_batch_tokens", self.micro_batch_tokens >= 1, ">= 1"),
         ):
             if not ok:
                 raise ValueError(f"GRPOConfig: {name}={getattr(self, name)!r}, but it must be {allowed}.")
         self.objective()  # checks its own fields
+
+    def _engines_have_gpus(self) -> bool:
+        return self.num_gpus_per_env_runner > 0 if self.num_env_runners else torch.cuda.is_available()
 
     def _set(self, settings: dict[str, Any], allowed: tuple[str, ...]) -> GRPOSettings:
         for name, value in settings.items():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
+import ray
 import torch
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.env import INPUT_ENV_SPACES
@@ -16,10 +18,13 @@ from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 import agents
+from agents.tensor_handles import gpu_uuid
+from agents.weight_transfer import Sleeper, TensorSpec, WeightGroup, WeightHandles, WeightPart, WeightReceiver
 from runners.rllib.episode import Episode
 from runners.rllib.problem_sampler import turn_seed
 from runners.rllib.rl_module import PLACEHOLDER_SPACE
 from runners.rllib.rollout import EnvName, GroupReset, SampledTokens, SampleRequest, SampleResult
+from runners.rllib.weight_paths import EnginePlace
 
 _PROBE = "What is 12 + 7?"
 
@@ -51,6 +56,8 @@ class TextEnvRunner(EnvRunner, Checkpointable):
             options = dict(self.config.engine_options)
             if self.config.trust_remote_code:
                 options["trust_remote_code"] = True
+            if self.config.sleep_during_update:
+                options["enable_sleep_mode"] = True
             self.agent = agents.make(self.config.engine, model=self.config.policy_model, **options)
 
     def num_problems(self, env: EnvName = "train") -> int | None:
@@ -132,6 +139,47 @@ class TextEnvRunner(EnvRunner, Checkpointable):
             ((name, torch.tensor(array)) for name, array in weights.items()),
             policy_version=self._weights_seq_no,
         )
+
+    def weight_place(self, specs: Sequence[TensorSpec] | None) -> EnginePlace:
+        """Returns where the engine is and what weights it takes.
+
+        Args:
+            specs: The weights to come, for an engine that takes more than arrays to check; None asks nothing of it.
+
+        Raises:
+            ValueError: For weights that do not fit the engine's model.
+        """
+        assert self.agent is not None
+        transfers = tuple(getattr(self.agent, "weight_transfers", ()))
+        return EnginePlace(
+            node=ray.get_runtime_context().get_node_id(),
+            gpus=tuple(gpu_uuid(index) for index in range(torch.cuda.device_count())),
+            remote="url" in self.config.engine_options,
+            transfers=transfers,
+            num_workers=cast(WeightReceiver, self.agent).expect_weights(specs) if transfers and specs else 1,
+        )
+
+    def take_handles(self, handles: WeightHandles, policy_version: int) -> None:
+        """Has the agent open the handles; this process never does, since received memory cannot be passed on."""
+        cast(WeightReceiver, self.agent).update_weights_from_handles(handles, policy_version)
+        self._weights_seq_no = policy_version
+
+    def join_weight_group(self, group: WeightGroup) -> None:
+        """Has the engine join the learner's group."""
+        cast(WeightReceiver, self.agent).join_weight_group(group)
+
+    def take_broadcasts(self, specs: Sequence[TensorSpec], policy_version: int) -> None:
+        """Has the engine take the weights that the learner broadcasts in the group."""
+        cast(WeightReceiver, self.agent).update_weights_from_group(specs, policy_version)
+        self._weights_seq_no = policy_version
+
+    def sleep(self) -> None:
+        """Has the engine free its memory."""
+        cast(Sleeper, self.agent).sleep()
+
+    def wake_up(self, part: WeightPart) -> None:
+        """Has the engine take memory again."""
+        cast(Sleeper, self.agent).wake_up(part)
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[()], dict[str, Any]]:
         """Returns what RLlib needs to make this env runner again from a checkpoint."""

@@ -17,11 +17,10 @@ from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
-import ray
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
-from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, WEIGHTS_SEQ_NO
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
 from ray.tune import register_trainable
 
 from agents import SamplingParams
@@ -35,6 +34,7 @@ from runners.rllib.problem_sampler import ProblemSampler, evaluation_resets, sam
 from runners.rllib.rollout import EnvName, GroupReset, Rollout, SampledTokens, SampleRequest, SampleResult
 from runners.rllib.summaries import evaluation_summary, group_summary, step_summary
 from runners.rllib.train_batch import build_train_batch, padded_columns
+from runners.rllib.weight_sync import WeightSync
 
 T = TypeVar("T")
 _PROBE_TOKENS = 8
@@ -69,6 +69,7 @@ class GRPO(Algorithm):
         self.problem_sampler = ProblemSampler(local.num_problems("train"), self.config.seed or 0)
         self._num_eval_problems = local.num_problems("eval")
         self.evaluation_rollouts: list[Rollout] = []
+        self.weight_sync = WeightSync(self.config, self.learner_group, self.env_runner_group)
         self._sync_weights()
 
     def training_step(self) -> None:
@@ -76,6 +77,7 @@ class GRPO(Algorithm):
         started = time.perf_counter()
         sample = self._sample_step()
         sampled = time.perf_counter()
+        self.weight_sync.sleep()
         advantages = self._advantages(sample.rollouts)
         self._update(sample.rollouts, advantages)
         updated = time.perf_counter()
@@ -153,9 +155,16 @@ class GRPO(Algorithm):
         """Brings dead env runners back, as RLlib does before each step, and gives them the current weights."""
         restored = super().restore_env_runners(env_runner_group)
         if restored:
+            self.weight_sync.forget_group()
             self.num_env_runner_restarts += len(restored)
             self._sync_weights()
         return restored
+
+    def cleanup(self) -> None:
+        """Gives back what the weight transfers took, and stops everything."""
+        if hasattr(self, "weight_sync"):  # not where `setup` failed before it
+            self.weight_sync.close()
+        super().cleanup()
 
     @classmethod
     def _should_create_evaluation_env_runners(cls, eval_config: Any) -> bool:
@@ -222,6 +231,7 @@ class GRPO(Algorithm):
         self.restore_env_runners(self.env_runner_group)
         # An engine may have failed under a living env runner.
         broadcast(self.env_runner_group, _restart_failed_engine, timeout_s=self.config.sample_timeout_s)
+        self.weight_sync.forget_group()
         self._sync_weights()
 
     def _advantages(self, rollouts: list[Rollout]) -> GroupAdvantages:
@@ -243,18 +253,8 @@ class GRPO(Algorithm):
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
 
     def _sync_weights(self) -> None:
-        """Hands the learner's weights to every agent, and waits: the next step must not sample from old ones."""
-        state = self.learner_group.get_state(
-            components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True
-        )[COMPONENT_LEARNER]
-        state = {key: state[key] for key in (COMPONENT_RL_MODULE, WEIGHTS_SEQ_NO)}
-        self.policy_version = state[WEIGHTS_SEQ_NO]
-        remote = self.env_runner_group.num_remote_env_runners()
-        broadcast(
-            self.env_runner_group,
-            partial(_set_state, state=ray.put(state) if remote else state),
-            timeout_s=self.config.sync_timeout_s,
-        )
+        """Hands the learner's weights to every agent, and waits until all have them."""
+        self.policy_version = self.weight_sync.send()
         if self.config.sync_check_bound is not None:
             self._check_sync(self.config.sync_check_bound)
 
@@ -281,8 +281,7 @@ class GRPO(Algorithm):
             )
 
     def _ask_first_learner(self, question: Callable[[Any], T]) -> T:
-        ids = None if self.learner_group.is_local else [0]
-        return next(iter(self.learner_group.foreach_learner(question, remote_actor_ids=ids))).get()
+        return self.weight_sync.ask_first_learner(question)
 
     def _log(self, key: str, **values: float) -> None:
         for name, value in values.items():
@@ -302,10 +301,6 @@ def _probe(env_runner: Any, *, sampling: SamplingParams) -> SampledTokens:
 
 def _restart_failed_engine(env_runner: Any) -> None:
     env_runner.restart_failed_engine()
-
-
-def _set_state(env_runner: Any, *, state: Any) -> None:
-    env_runner.set_state(ray.get(state) if isinstance(state, ray.ObjectRef) else state)
 
 
 def _rewards_less_kl(learner: Any, *, batch: MultiAgentBatch) -> np.ndarray:

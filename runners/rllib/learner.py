@@ -24,6 +24,7 @@ from runners.objectives.objective import ObjectiveInputs, policy_loss
 from runners.objectives.packing import shared_rows
 from runners.objectives.stats import PolicyStats
 from runners.rllib.rl_module import TextPolicyModule
+from runners.rllib.weight_sender import WeightSender
 
 Batch = dict[str, torch.Tensor]
 S = TypeVar("S")
@@ -44,6 +45,7 @@ class GRPOLearner(TorchLearner):
         super().build()
         self._objective = self.config.objective()
         self._stats = PolicyStats()
+        self.weight_sender = WeightSender(self._policy.model)
         self._reference: PreTrainedModel | None = None
         if self.config.kl_coeff:
             self._reference = copy.deepcopy(self._policy.model).requires_grad_(False)
@@ -99,6 +101,11 @@ class GRPOLearner(TorchLearner):
         logprobs, mask = self._logprobs(columns, self._policy.model), columns["loss_mask"]
         total, largest = logprob_difference(logprobs, columns["rollout_logprobs"], mask)
         return float(total / mask.sum()), float(largest)
+
+    @property
+    def weights_seq_no(self) -> int:
+        """How many updates the weights have had."""
+        return self._weights_seq_no
 
     @property
     def _policy(self) -> TextPolicyModule:

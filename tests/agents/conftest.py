@@ -38,6 +38,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     # The option is unknown where pytest was started above this folder.
     chosen = metafunc.config.getoption("--engine", default="default").split(",")
     names = [name for choice in chosen for name in _EXPANDED.get(choice, [choice])]
+    if metafunc.definition.get_closest_marker("weight_transfer") and chosen == ["default"]:
+        names.append("transformers-owned")
     if metafunc.definition.get_closest_marker("real_engine"):
         names = [name for name in names if name != "scripted"]
     if metafunc.definition.get_closest_marker("owned_engine"):
@@ -49,6 +51,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "real_engine: needs a model behind the agent, so not the scripted one")
+    config.addinivalue_line("markers", "weight_transfer: by default also on transformers in a process of its own")
     config.addinivalue_line("markers", "owned_engine: needs an engine in a process of ours")
 
 

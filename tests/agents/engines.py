@@ -20,20 +20,21 @@ from agents.models import resolve_model
 from agents.sglang_agent.cpu import cpu_settings as sglang_cpu_settings
 from agents.vllm_agent.cpu import cpu_settings as vllm_cpu_settings
 from agents.vllm_agent.engine import WORKER_EXTENSION
+from tests.agents.owned_transformers import OwnedTransformersAgent
 
 START_S = 300
 
 
 @contextmanager
 def made_agent(name: str, folder: Path) -> Iterator[Agent]:
-    """Makes "transformers", "scripted", "vllm-owned", "vllm-server", "sglang-owned" or "sglang-server"."""
+    """Makes "transformers", "scripted", or an engine as "NAME-owned" or "NAME-server"."""
     engine, _, how = name.partition("-")
     if how == "server":
         with server(engine, folder) as url:
             yield agents.make(engine, url=url, timeout_s=60.0)
         return
     options = {"dtype": "float32"} if engine != "scripted" else {}
-    agent = agents.make(engine, **options)
+    agent = OwnedTransformersAgent() if name == "transformers-owned" else agents.make(engine, **options)
     try:
         yield agent
     finally:

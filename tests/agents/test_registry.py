@@ -49,8 +49,23 @@ def test_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_options_reach_the_agent() -> None:
     agent = agents.make("scripted", script=lambda prompt, sample: f"#### {sample}")
     assert agent.act("2 + 2 = ?") == "#### 0"
-    with pytest.raises(TypeError, match="temprature"):
-        agents.make("scripted", temprature=1.0)
+
+
+@pytest.mark.parametrize(
+    ("engine", "option", "message"),
+    [
+        ("scripted", "temprature", r"'scripted' has no option 'temprature'. Its options: model, script, max_model_len"),
+        ("transformers", "dtpe", r"no option 'dtpe'. Did you mean 'dtype'\?"),
+    ],
+)
+def test_unknown_options_say_the_known_ones(engine: str, option: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        agents.make(engine, **{option: 1.0})
+
+
+def test_a_type_error_inside_an_agent_is_its_own() -> None:
+    with pytest.raises(TypeError):
+        agents.make("scripted", model=["not", "a", "name"])
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])

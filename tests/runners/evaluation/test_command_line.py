@@ -194,7 +194,7 @@ def test_few_shot_rewards_end_at_the_next_question(tmp_path: Path) -> None:
         (["--dataset", "buildin"], "Did you mean 'builtin'"),
         (["--top-p", "2"], "must be in (0, 1]"),
         (["--engine-option", "max_model_len"], "expected NAME=VALUE"),
-        (["--engine-option", "colour=red"], "unexpected keyword argument 'colour'"),
+        (["--engine-option", "colour=red"], "has no option 'colour'"),
         (["--prompt", "fewshot-5", "--engine-option", "max_model_len=100"], "the model's context is 100"),
         (["--generate-only", "--score", "samples.jsonl"], "exclude each other"),
         (["--score", "nowhere/samples.jsonl"], "There is no file"),

@@ -1,0 +1,93 @@
+"""The learner's side of a weight transfer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ray
+import torch
+from transformers import PreTrainedModel
+
+from agents.tensor_handles import gpu_uuid, pack
+from agents.weight_group import LEARNER_RANK, WeightChannel, free_port
+from agents.weight_transfer import TensorSpec, WeightGroup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerPlace:
+    """Where the learner's weights are, and what they are.
+
+    Attributes:
+        node: Ray's id of the machine.
+        address: Of the machine, for others of the cluster.
+        gpu: UUID of the GPU; None on a CPU.
+        specs: Every parameter, tied ones under one name.
+    """
+
+    node: str
+    address: str
+    gpu: str | None
+    specs: tuple[TensorSpec, ...]
+
+
+class WeightSender:
+    """Hands out the weights of a model: as handles of its memory, or by broadcasts in a group.
+
+    Args:
+        model: Whose parameters, always in the order of `named_parameters`.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        self._channel: WeightChannel | None = None
+
+    def place(self) -> LearnerPlace:
+        """Returns where the weights are."""
+        device = next(self._model.parameters()).device
+        return LearnerPlace(
+            node=ray.get_runtime_context().get_node_id(),
+            address=ray.util.get_node_ip_address(),
+            gpu=gpu_uuid(device.index or 0) if device.type == "cuda" else None,
+            specs=tuple(
+                TensorSpec(name=name, dtype=str(p.dtype).removeprefix("torch."), shape=tuple(p.shape))
+                for name, p in self._model.named_parameters()
+            ),
+        )
+
+    def handles(self, count: int) -> list[bytes]:
+        """Returns `count` payloads of handles, one for each process that will open them."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return [pack(self._model.named_parameters()) for _ in range(count)]
+
+    def free_port(self) -> int:
+        """Returns a port of this machine for a group's store."""
+        return free_port()
+
+    def join(self, group: WeightGroup) -> None:
+        """Joins a group in place of the last; blocks until the engines have."""
+        self.leave()
+        self._channel = WeightChannel(group, LEARNER_RANK)
+
+    def leave(self) -> None:
+        """Leaves the group, if in one."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def send(self) -> None:
+        """Broadcasts every parameter; blocks until the engines have them."""
+        assert self._channel is not None, "join() comes first"
+        self._channel.send(self._model.parameters())
+
+    def close(self) -> None:
+        """Leaves the group, and takes the weights out of shared memory, which would outlive a killed process."""
+        self.leave()
+        for parameter in self._model.parameters():
+            if parameter.device.type == "cpu" and parameter.is_shared():
+                parameter.data = parameter.data.clone()
+
+    def free_cached_memory(self) -> None:
+        """Gives what torch's allocator keeps in reserve back to the GPU, for the engine to wake up in."""
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

@@ -1,0 +1,113 @@
+"""An engine in a process of its own that needs no engine's package: transformers behind the calls of an owned engine.
+
+What vLLM's and SGLang's agents share runs unchanged: the process, the handles, the group, restart.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from agents.base import SamplingParams
+from agents.engine_agent import EngineAgent, EngineOutput
+from agents.models import resolve_model
+from agents.owned_engine import OwnedEngineBase
+from agents.tensor_handles import opened
+from agents.transformers_agent import TransformersAgent
+from agents.weight_group import WeightChannel
+from agents.weight_transfer import TensorSpec, WeightGroup
+
+Progress = Callable[[], None]
+
+
+class Engine:
+    """The child's side.
+
+    Args:
+        model: Folder of the model.
+        die_at: A file; the process ends in the middle of taking weights if it exists, and removes it first.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._die_at = Path(options.get("die_at", "/nonexistent"))
+        self._agent = TransformersAgent(options["model"], device="cpu", dtype="float32")
+
+    def generate(self, prompts: Any, requests: list[dict[str, Any]], progress: Progress) -> list[list[EngineOutput]]:
+        groups = [
+            self._agent.generate([prompt], SamplingParams(**request))[0]
+            for prompt, request in zip(prompts, requests, strict=True)
+        ]
+        return [[EngineOutput(c.token_ids, c.logprobs, c.finish_reason) for c in group] for group in groups]
+
+    def load_weights(self, folder: str, progress: Progress) -> None:
+        self._die_once()
+        self._agent.update_weights(load_file(Path(folder) / "model.safetensors").items(), 0)
+
+    def num_workers(self, progress: Progress) -> int:
+        return 1
+
+    def load_handles(self, payloads: list[bytes], progress: Progress) -> None:
+        self._die_once()
+        self._agent.update_weights(opened(payloads[0]), 0)
+
+    def join_weight_group(self, group: WeightGroup, progress: Progress) -> None:
+        self._channel = WeightChannel(group, group.first_rank)
+
+    def receive_weights(self, specs: list[TensorSpec], group_name: str, progress: Progress) -> None:
+        received = self._channel.receive(specs, "cpu")
+        first = next(received)
+        self._die_once()
+        self._agent.update_weights([first, *received], 0)
+
+    def sleep(self, progress: Progress) -> None:
+        pass
+
+    def wake_up(self, part: str, progress: Progress) -> None:
+        pass
+
+    def _die_once(self) -> None:
+        if self._die_at.exists():
+            self._die_at.unlink()
+            os._exit(1)
+
+
+class OwnedTransformersAgent(EngineAgent):
+    """The agent; records its calls to the engine in `calls`."""
+
+    def __init__(
+        self,
+        model: str = "tiny",
+        *,
+        die_at: str = "/nonexistent",
+        timeout_s: float = 60.0,
+        enable_sleep_mode: bool = False,
+    ) -> None:
+        folder = resolve_model(model)
+        backend = OwnedEngineBase(
+            "transformers",
+            f"{__name__}:Engine",
+            options={"model": str(folder), "die_at": die_at},
+            defaults={},
+            cpu_options={},
+            environment={},
+            weights_path="a file",
+            timeout_s=timeout_s,
+            start_timeout_s=300.0,
+        )
+        super().__init__(folder, backend, max_model_len=1024, sampling=None, trust_remote_code=False)
+        self.calls: list[str] = []
+        call = backend.process.call
+
+        def recorded(method: str, *arguments: Any) -> Any:
+            self.calls.append(" ".join([method, *(str(a) for a in arguments if method == "wake_up")]))
+            return call(method, *arguments)
+
+        backend.process.call = recorded  # type: ignore[method-assign]
+
+    def requests(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
+        return [asdict(params)] * len(prompt_token_ids)

@@ -1,0 +1,192 @@
+"""The learner's weights reach every engine, by each path, over engines that die, and around engines that sleep."""
+
+import glob
+import os
+
+import pytest
+
+import agents
+from agents import registry
+from runners.rllib.config import GRPOSettings
+from runners.rllib.env_runner import TextEnvRunner
+from runners.rllib.weight_paths import EnginePlace, choose_path
+from runners.rllib.weight_sender import LearnerPlace
+from runners.run_folder.metrics import metrics_row
+from tests.runners.rllib.conftest import small_config
+
+OWNED = "tests.agents.owned_transformers:OwnedTransformersAgent"
+
+
+@pytest.fixture
+def owned(monkeypatch):
+    """Registers transformers in a process of its own."""
+    monkeypatch.setattr(registry, "_registered", {})
+    agents.register("owned", OWNED)
+
+
+class RegisteringEnvRunner(TextEnvRunner):
+    """Registers it in the env runner's own process."""
+
+    def __init__(self, **kwargs):
+        agents.register("owned", OWNED)
+        super().__init__(**kwargs)
+
+
+def config(**settings):
+    return small_config().agents(engine="owned", sync_check_bound=1e-4, **settings)
+
+
+def engine_calls(algo):
+    return algo.env_runner_group.local_env_runner.agent.calls
+
+
+class TestPaths:
+    @pytest.mark.parametrize(
+        ("path", "call"),
+        [("object_store", "load_weights"), ("ipc", "load_handles"), ("collective", "receive_weights")],
+    )
+    def test_the_engine_has_the_learners_weights(self, build, owned, path, call):
+        # That engine and learner agree after each sync, sync_check_bound sees to.
+        algo = build(config(weight_transfer=path))
+        assert engine_calls(algo).count("join_weight_group") == (path == "collective")
+        engine_calls(algo).clear()
+        rows = [metrics_row(algo.train(), step) for step in (1, 2)]
+        assert algo.weight_sync.path == path
+        assert engine_calls(algo).count(call) == 2
+        assert "join_weight_group" not in engine_calls(algo)
+        assert [row["policy_version"] for row in rows] == [1, 2]
+        assert rows[1]["logprob_diff_mean"] < 1e-5
+
+    @pytest.mark.parametrize("path", ["ipc", "collective"])
+    def test_engines_and_learners_in_other_processes(self, build, owned, path):
+        distributed = config(weight_transfer=path).env_runners(num_env_runners=2)
+        distributed.env_runners(env_runner_cls=RegisteringEnvRunner).learners(num_learners=2)
+        algo = build(distributed)
+        rows = [metrics_row(algo.train(), step) for step in (1, 2)]
+        assert rows[1]["policy_version"] == 2
+        assert rows[1]["logprob_diff_mean"] < 1e-5
+
+    def test_stopping_leaves_no_shared_memory(self, build, owned):
+        algo = build(config(weight_transfer="ipc").learners(num_learners=1))
+        learner = algo.weight_sync.ask_first_learner(lambda learner: os.getpid())
+        left = [f"/dev/shm/torch_{learner}_*", f"/dev/shm/torch_{os.getpid()}_*"]
+        assert glob.glob(left[0])
+        algo.stop()
+        assert [path for pattern in left for path in glob.glob(pattern)] == []
+
+    @pytest.mark.parametrize("path", ["object_store", "ipc", "collective"])
+    def test_an_engine_that_dies_while_taking_weights_is_restarted(self, build, owned, tmp_path, caplog, path):
+        die_at = tmp_path / "die"
+        algo = build(config(weight_transfer=path, engine_options={"die_at": str(die_at)}, sync_timeout_s=30.0))
+        first = engine_process(algo)
+        die_at.touch()
+        row = metrics_row(algo.train(), 1)
+        assert engine_process(algo) != first
+        assert row["policy_version"] == 1
+        assert f"weight sync by {path} failed (attempt 1 of 3)" in caplog.text
+        assert metrics_row(algo.train(), 2)["logprob_diff_mean"] < 1e-5
+
+    def test_an_engine_that_goes_on_failing_stops_the_run(self, build, owned, monkeypatch):
+        algo = build(config(weight_transfer="ipc"))
+        agent = algo.env_runner_group.local_env_runner.agent
+
+        def fail(payloads):
+            raise agents.EngineError("broken")
+
+        monkeypatch.setattr(agent.backend, "load_handles", fail)
+        with pytest.raises(RuntimeError, match="did not reach every engine in 3 attempts by 'ipc'"):
+            algo.train()
+
+    def test_the_default_on_a_cpu(self, build):
+        assert build(small_config()).weight_sync.path == "object_store"
+
+    def test_an_agent_in_the_learners_own_process_takes_handles(self, build):
+        algo = build(small_config().agents(weight_transfer="ipc", sync_check_bound=1e-4))
+        assert metrics_row(algo.train(), 1)["policy_version"] == 1
+
+    def test_a_path_that_the_agent_lacks(self, build):
+        with pytest.raises(ValueError, match="engine 'transformers' here: its agent takes 'object_store', 'ipc'"):
+            build(small_config().agents(weight_transfer="collective"))
+
+    def test_an_unknown_path(self, build):
+        with pytest.raises(ValueError, match="weight_transfer='nccl', but it must be one of auto, object_store, ipc"):
+            build(small_config().agents(weight_transfer="nccl"))
+
+
+class TestSleep:
+    def test_the_engine_sleeps_while_the_learner_updates(self, build, owned, monkeypatch):
+        monkeypatch.setattr(GRPOSettings, "_engines_have_gpus", lambda self: True)
+        algo = build(config(weight_transfer="ipc", sleep_during_update=True))
+        engine_calls(algo).clear()
+        update, order = algo._update, []
+
+        def updated(*arguments):
+            order.extend(engine_calls(algo))
+            update(*arguments)
+
+        monkeypatch.setattr(algo, "_update", updated)
+        algo.train()
+        assert order == ["generate", "sleep"]
+        taken = ["wake_up weights", "num_workers", "load_handles", "wake_up kv_cache"]
+        assert engine_calls(algo) == ["generate", "sleep", *taken, "generate"]
+
+    def test_it_is_refused_without_a_gpu_before_any_work(self, build, monkeypatch):
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        with pytest.raises(ValueError, match="sleep_during_update=True, but it must be False where the engines"):
+            build(small_config().agents(sleep_during_update=True))
+
+    @pytest.mark.parametrize("engine", ["vllm", "sglang"])
+    def test_agents_refuse_it_without_a_gpu(self, engine, monkeypatch):
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        with pytest.raises(ValueError, match=f"{engine} frees its memory on a GPU only"):
+            agents.make(engine, enable_sleep_mode=True)
+        with pytest.raises(ValueError, match=r"127.0.0.1:1 cannot be sent to sleep"):
+            agents.make(engine, enable_sleep_mode=True, url="http://127.0.0.1:1")
+
+
+def place(*gpus, node="a", remote=False, transfers=("ipc", "collective"), num_workers=1):
+    return EnginePlace(node=node, gpus=gpus, remote=remote, transfers=transfers, num_workers=num_workers)
+
+
+def learner(gpu):
+    return LearnerPlace(node="a", address="10.0.0.1", gpu=gpu, specs=())
+
+
+@pytest.mark.parametrize(
+    ("gpu", "engines", "path"),
+    [
+        (None, [place()], "object_store"),
+        ("0", [place("0")], "ipc"),
+        ("0", [place("0", "1", num_workers=1)], "ipc"),
+        ("0", [place("1")], "collective"),
+        ("0", [place("1"), place("2", node="b")], "collective"),
+        ("0", [place("1", "2", num_workers=2)], "collective"),
+        # A mixture, an engine over several GPUs with the learner's among them, a server, arrays only, no GPU.
+        ("0", [place("0"), place("1")], "object_store"),
+        ("0", [place("0", "1", num_workers=2)], "object_store"),
+        ("0", [place("1", remote=True)], "object_store"),
+        ("0", [place("1", transfers=())], "object_store"),
+        ("0", [place()], "object_store"),
+    ],
+)
+def test_auto(gpu, engines, path):
+    assert choose_path("auto", learner(gpu), engines, "vllm") == path
+
+
+@pytest.mark.parametrize(
+    ("setting", "gpu", "engine", "message"),
+    [
+        ("ipc", None, place(node="b"), "on several machines.*'collective'"),
+        ("collective", "0", place("0"), "share a GPU, which NCCL refuses. Use 'ipc'"),
+        ("collective", "0", place(), "is on a GPU and the other is not"),
+        ("collective", None, place("0"), "is on a GPU and the other is not"),
+        ("ipc", "0", place("0", transfers=()), "its agent takes 'object_store'"),
+    ],
+)
+def test_paths_that_cannot_be_taken_name_the_mend(setting, gpu, engine, message):
+    with pytest.raises(ValueError, match=f"weight_transfer='{setting}'.*engine 'vllm' here: .*{message}"):
+        choose_path(setting, learner(gpu), [engine], "vllm")
+
+
+def engine_process(algo):
+    return algo.env_runner_group.local_env_runner.agent.backend.process.pid
