@@ -239,8 +239,8 @@ def _micro_batches(columns: Batch, max_tokens: int, max_row_tokens: int | None) 
     if max_row_tokens is None:
         units, tokens = np.arange(len(lengths)), lengths.cpu().numpy()
     else:
-        arrays = (columns[name].cpu().numpy() for name in ("token_ids", "loss_mask", "lengths"))
-        units, tokens = shared_rows(*arrays, max_tokens=max_row_tokens)
+        ids, mask, tokens = (columns[name].cpu().numpy() for name in ("token_ids", "loss_mask", "lengths"))
+        units, tokens = shared_rows(ids, mask, tokens, max_row_tokens)
     for chosen in micro_batches(tokens, max_tokens):
         rows = torch.as_tensor(np.flatnonzero(np.isin(units, chosen)), device=lengths.device)
         wide = [name for name, column in columns.items() if column.ndim == 2]

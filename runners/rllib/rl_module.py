@@ -85,8 +85,8 @@ class TextPolicyModule(TorchRLModule):
     ) -> dict[str, torch.Tensor]:
         """Scores the sequences of a prompt in one row; see `objectives.packing`."""
         token_ids, loss_mask = batch["token_ids"], batch["loss_mask"]
-        arrays = (tensor.cpu().numpy() for tensor in (token_ids, loss_mask, batch["lengths"]))
-        packed = pack(*arrays, max_tokens=self.max_row_tokens)
+        ids, mask, lengths = (tensor.cpu().numpy() for tensor in (token_ids, loss_mask, batch["lengths"]))
+        packed = pack(ids, mask, lengths, self.max_row_tokens)
         to_device = partial(torch.as_tensor, device=token_ids.device)
         hidden = model.base_model(
             input_ids=to_device(packed.token_ids),
