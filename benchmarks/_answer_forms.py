@@ -152,6 +152,7 @@ FORMS: Final[dict[Family, tuple[Form, ...]]] = {
     "cut": (
         Form("empty", "", WRONG),
         Form("white space", "\n \n", WRONG),
+        Form("equation without its result", "@steps\nSo each gets @twice / 2 =", WRONG),
         Form("box left open", r"@steps So it is \boxed{@n", WRONG),
         Form("text in a box left open", r"@steps So it is $\boxed{\text{@n", WRONG),
         Form("second box left open", r"@steps So $\boxed{@n}$. No, wait: $\boxed{@other", WRONG),
