@@ -80,4 +80,4 @@ def _draw_finals(axes: Axes, ranked: list[tuple[str, Mapping[str, Any]]], looks:
         axes.plot([], [], marker, color="0.3", mfc="0.3" if filled else "white", label=kind)
     axes.set_yticks(list(rows), [name for name, _ in ranked])
     axes.set_ylim(0.4, len(ranked) + 0.6)
-    axes.legend(loc="lower right", frameon=False, fontsize=8)
+    axes.legend(loc="lower center", frameon=False, fontsize=8)
