@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import ray
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = re.findall(
@@ -17,6 +18,7 @@ def test_block(block: str, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(block, "README.md", "exec"), names)
     if "algo" in names:
         names["algo"].stop()  # type: ignore[attr-defined]
+        ray.shutdown()  # RLlib started it
         assert 0.0 <= float(capsys.readouterr().out.splitlines()[-1]) <= 1.0
     if "mine" in names:
         from runners.objectives.surrogates import SURROGATES
