@@ -8,6 +8,8 @@ from typing import Any
 from agents.base import SamplingParams
 from agents.engine_agent import prompt_seed
 
+MAX_TEMPERATURE = 2.0
+
 
 def requests(
     prompt_token_ids: Sequence[Sequence[int]],
@@ -21,7 +23,15 @@ def requests(
     Every field that shapes the distribution is set, so that no default of the checkpoint's generation_config.json
     applies. `ignore_eos` with explicit stop ids makes the ids given here the only ends. vLLM gives the n samples of a
     request the seeds seed, seed + 1, ...; logprobs=0 returns the drawn token's alone.
+
+    Raises:
+        ValueError: For a temperature above 2, the most that vLLM takes.
     """
+    if params.temperature > MAX_TEMPERATURE:
+        raise ValueError(
+            f"temperature={params.temperature}, but vLLM takes at most {MAX_TEMPERATURE}: lower it, or use another "
+            "engine."
+        )
     stops = sorted({*end_token_ids, *params.stop_token_ids})
     return [
         {

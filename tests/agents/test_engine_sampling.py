@@ -43,6 +43,12 @@ def test_vllm() -> None:
     assert second["seed"] != first["seed"]
 
 
+def test_vllm_takes_no_temperature_above_two() -> None:
+    vllm_requests(PROMPTS, SamplingParams(temperature=2.0), **LIMITS)
+    with pytest.raises(ValueError, match=r"temperature=2\.1, but vLLM takes at most 2\.0"):
+        vllm_requests(PROMPTS, SamplingParams(temperature=2.1), **LIMITS)
+
+
 def test_sglang() -> None:
     params = SamplingParams(n=4, temperature=0.7, max_tokens=20, stop_token_ids=(9,), seed=1)
     first, second = sglang_requests(PROMPTS, params, **LIMITS, seeds_requests=True)
