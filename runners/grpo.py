@@ -28,7 +28,8 @@ from runners.presets.loading import load_preset, preset_names  # noqa: E402
 from runners.support.assignments import assignments  # noqa: E402
 
 RUN_DEFAULTS = {"steps": 100, "eval_interval": 10, "eval_problems": 256, "checkpoint_interval": 10}
-RESOURCES = ("num_env_runners", "num_learners", "num_gpus_per_learner", "num_gpus_per_env_runner")
+RESOURCE_OPTIONS = ("num_env_runners", "num_learners", "num_gpus_per_learner", "num_gpus_per_env_runner")
+RESOURCES = (*RESOURCE_OPTIONS, "custom_resources_per_learner", "custom_resources_per_env_runner")
 NUM_SAMPLES_SHOWN = 4
 
 
@@ -105,7 +106,11 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
         **agent_options.get("engine_options", {}),
         **assignments(args.engine_option, "--engine-option"),
     }
-    resources = {**preset["resources"], **_given(args, RESOURCES)}
+    resources = {**preset["resources"], **_given(args, RESOURCE_OPTIONS)}
+    if unknown := sorted(resources.keys() - set(RESOURCES)):
+        raise ValueError(
+            f"The preset {args.preset!r} asks for resources {unknown}; allowed are {', '.join(RESOURCES)}."
+        )
     changes = assignments(args.set, "--set")
     if algorithm := args.algorithm or changes.get("algorithm"):
         changes = {**ALGORITHMS.lookup(algorithm).settings, **changes, "algorithm": algorithm}
@@ -128,20 +133,14 @@ def build_config(settings: dict[str, Any]) -> Any:
     """Returns the `GRPOConfig` of a run's settings."""
     from runners.rllib.grpo import GRPOConfig
 
-    resources = settings["resources"]
+    resources = {"num_env_runners": 0, "num_learners": 0} | settings["resources"]
     return (
         GRPOConfig()
         .environment(settings["environment"], env_config=settings["env_options"])
         .agents(**settings["agents"])
         .training(**settings["training"])
-        .env_runners(
-            num_env_runners=resources.get("num_env_runners", 0),
-            num_gpus_per_env_runner=resources.get("num_gpus_per_env_runner", 0),
-        )
-        .learners(
-            num_learners=resources.get("num_learners", 0),
-            num_gpus_per_learner=resources.get("num_gpus_per_learner", 0),
-        )
+        .env_runners(**{name: value for name, value in resources.items() if "env_runner" in name})
+        .learners(**{name: value for name, value in resources.items() if "learner" in name})
         .evaluation(
             evaluation_duration=settings["run"]["eval_problems"],
             evaluation_config={"env_config": settings["eval_env_options"]},

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CPU = torch.device("cpu")
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -34,17 +35,27 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def load_model(
-    folder: str | Path, *, dtype: torch.dtype, device: torch.device, trust_remote_code: bool = False
+    folder: str | Path,
+    *,
+    dtype: torch.dtype,
+    device: torch.device = CPU,
+    trust_remote_code: bool = False,
 ) -> PreTrainedModel:
     """Loads the model of a folder in evaluation mode (no dropout)."""
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=trust_remote_code)
     return model.to(device).eval()
 
 
-def parameter_shapes(folder: str | Path, *, trust_remote_code: bool = False) -> dict[str, tuple[int, ...]]:
-    """Returns name -> shape of every parameter, without loading a weight; tied parameters stand under one name."""
+def empty_model(folder: str | Path, *, dtype: torch.dtype, trust_remote_code: bool = False) -> PreTrainedModel:
+    """Returns the model of a folder on torch's meta device: its shapes and names, without loading a weight."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=trust_remote_code)
     model.tie_weights()
+    return model.eval()
+
+
+def parameter_shapes(folder: str | Path, *, trust_remote_code: bool = False) -> dict[str, tuple[int, ...]]:
+    """Returns name -> shape of every parameter, without loading a weight; tied parameters stand under one name."""
+    model = empty_model(folder, dtype=torch.float32, trust_remote_code=trust_remote_code)
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from agents import SamplingParams
@@ -23,6 +24,7 @@ from runners.rllib.critic import CriticLearner
 from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.learner import GRPOLearner
 from runners.rllib.rl_module import PLACEHOLDER_SPACE, TextPolicyModule
+from runners.rllib.sharded_learners import ShardedLearnerGroup
 from runners.rllib.train_batch import BatchPlan
 from runners.rllib.weight_paths import WEIGHT_TRANSFERS
 
@@ -42,6 +44,9 @@ class GRPOSettings(AlgorithmConfig):
             `weight_sync.WeightSync` and, for "auto", `weight_paths.choose_path`.
         sleep_during_update: Whether the engines free their weights and KV cache while the learner updates, for a
             learner on the same GPU. Default False.
+        gpus_per_engine: None (default) leaves an engine the GPUs that Ray reserved for its env runner
+            (`num_gpus_per_env_runner`). A number has engines share the learners' GPUs: Ray reserves none for the env
+            runners, and each takes that many of its machine's; see `gpu_claim`.
         sync_timeout_s: Bound on handing the weights to the agents, in seconds. Default 120.
         sync_check_bound: After each sync, engine and learner may differ by this much on a fixed prompt (mean nats a
             token); None does not compare. Default 0.05, which leaves room for a bfloat16 engine.
@@ -91,6 +96,10 @@ class GRPOSettings(AlgorithmConfig):
         max_logits: Most logits in memory at once, in elements. Default 2**25.
         share_prompts: Score a group's prompt once, for all its completions; see `objectives.packing`. Default True;
             needs attention layers that take a mask (no sliding window, no recurrence).
+        fully_shard: Spread parameters, gradients and optimizer states over the learners, for a model that one GPU does
+            not hold; see `rllib.sharding`. Default False: every learner has all of them.
+        gradient_checkpointing: Run each block of the transformer twice instead of keeping what its backward pass needs.
+            Default False.
 
     Evaluation (`evaluation(...)`): `evaluation_interval` in steps, `evaluation_duration` in problems, and
         `evaluation_config={"env_config": {"split": "test"}}`.
@@ -106,6 +115,7 @@ class GRPOSettings(AlgorithmConfig):
         self.num_threads: int | None = None
         self.weight_transfer = "auto"
         self.sleep_during_update = False
+        self.gpus_per_engine: int | None = None
         self.sync_timeout_s = 120.0
         self.sync_check_bound: float | None = 0.05
 
@@ -154,6 +164,8 @@ class GRPOSettings(AlgorithmConfig):
         self.micro_batch_tokens = 16_384
         self.max_logits = 2**25
         self.share_prompts = True
+        self.fully_shard = False
+        self.gradient_checkpointing = False
 
         # RLlib's defaults that do not fit: generation takes longer than an environment step, there is nothing to merge
         # between env runners, and the driver itself needs no engine.
@@ -182,6 +194,7 @@ class GRPOSettings(AlgorithmConfig):
                 "num_threads",
                 "weight_transfer",
                 "sleep_during_update",
+                "gpus_per_engine",
                 "sync_timeout_s",
                 "sync_check_bound",
             ),
@@ -270,8 +283,19 @@ class GRPOSettings(AlgorithmConfig):
                 "share_prompts": self.share_prompts,
                 "entropy_coeff": self.entropy_coeff,
                 "value_head": self.use_critic,
+                "fully_shard": self.fully_shard,
+                "gradient_checkpointing": self.gradient_checkpointing,
             },
         )
+
+    def build_learner_group(
+        self, *, rl_module_spec: Any = None, placement_group: Any = None, **kwargs: Any
+    ) -> LearnerGroup:
+        """Builds RLlib's `LearnerGroup`, or a `ShardedLearnerGroup`."""
+        if not self.fully_shard:
+            return super().build_learner_group(rl_module_spec=rl_module_spec, placement_group=placement_group, **kwargs)
+        spec = rl_module_spec or self.get_multi_rl_module_spec(**kwargs)
+        return ShardedLearnerGroup(config=self.copy(), module_spec=spec, placement_group=placement_group)
 
     def validate(self) -> None:
         """Checks every setting.
@@ -322,6 +346,7 @@ class GRPOSettings(AlgorithmConfig):
                 minibatch_size % learners == 0,
                 f"a divisor of the minibatch size, which is {minibatch_size}",
             ),
+            ("fully_shard", not self.fully_shard or learners > 1, "False with fewer than two learners"),
             ("gamma", 0 <= self.gamma <= 1, "in [0, 1]"),
             ("lambda_", 0 <= self.lambda_ <= 1, "in [0, 1]"),
             ("vf_loss_coeff", 0 <= self.vf_loss_coeff < math.inf, ">= 0 and finite"),
@@ -336,7 +361,12 @@ class GRPOSettings(AlgorithmConfig):
                 "sleep_during_update",
                 not self.sleep_during_update or self._engines_have_gpus(),
                 "False where the engines have no GPU: they could not free its memory (num_gpus_per_env_runner gives "
-                "remote env runners a share of one)",
+                "remote env runners a share of one, gpus_per_engine whole ones of the learners')",
+            ),
+            (
+                "gpus_per_engine",
+                self.gpus_per_engine is None or self._engines_share_gpus(),
+                "None, or >= 1 with remote env runners that have no GPU of their own (num_gpus_per_env_runner=0)",
             ),
             ("micro_batch_tokens", self.micro_batch_tokens >= 1, ">= 1"),
         ):
@@ -345,7 +375,14 @@ class GRPOSettings(AlgorithmConfig):
         self.objective()  # checks its own fields
 
     def _engines_have_gpus(self) -> bool:
-        return self.num_gpus_per_env_runner > 0 if self.num_env_runners else torch.cuda.is_available()
+        if self.num_env_runners or self.gpus_per_engine:
+            return self.num_gpus_per_env_runner > 0 or self._engines_share_gpus()
+        return torch.cuda.is_available()
+
+    def _engines_share_gpus(self) -> bool:
+        # RLlib checks a copy for evaluation too, which counts env runners for evaluation alone: there are none.
+        remote = self.num_env_runners >= 1 or self.in_evaluation
+        return (self.gpus_per_engine or 0) >= 1 and remote and self.num_gpus_per_env_runner == 0
 
     def _set(self, settings: dict[str, Any], allowed: tuple[str, ...]) -> GRPOSettings:
         for name, value in settings.items():
@@ -373,6 +410,8 @@ _TRAINING_SETTINGS = (
     "micro_batch_tokens",
     "max_logits",
     "share_prompts",
+    "fully_shard",
+    "gradient_checkpointing",
 )
 _RLLIB_TRAINING_SETTINGS = frozenset(inspect.signature(AlgorithmConfig.training).parameters) - {"self"}
 

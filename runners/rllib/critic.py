@@ -14,7 +14,8 @@ from runners.objectives.gae import Moments, generalized_advantages, token_reward
 from runners.objectives.kl import kl_estimate
 from runners.objectives.stats import PolicyStats
 from runners.objectives.value_loss import explained_variance, value_loss
-from runners.rllib.learner import Batch, GRPOLearner
+from runners.rllib.learner import GRPOLearner
+from runners.rllib.scorer import Batch
 
 
 class CriticLearner(GRPOLearner):
@@ -68,7 +69,7 @@ class CriticLearner(GRPOLearner):
 
     def _old_scores(self, columns: Batch) -> Batch:
         """Returns old_logprobs and values, each [B, T], of all rows: those of the first optimizer step need values."""
-        scores = self._scored(columns, self._policy.model, ("logprobs", "values"))
+        scores = self._scored(columns, self._policy.scorer, ("logprobs", "values"))
         return {"old_logprobs": scores["logprobs"], "values": scores["values"]}
 
     def _kl_penalty(self, columns: Batch) -> torch.Tensor | None:

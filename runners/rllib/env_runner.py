@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -21,6 +22,7 @@ import agents
 from agents.tensor_handles import gpu_uuid
 from agents.weight_transfer import Sleeper, TensorSpec, WeightGroup, WeightHandles, WeightPart, WeightReceiver
 from runners.rllib.episode import Episode
+from runners.rllib.gpu_claim import GPUClaim
 from runners.rllib.problem_sampler import turn_seed
 from runners.rllib.rl_module import PLACEHOLDER_SPACE
 from runners.rllib.rollout import EnvName, GroupReset, SampledTokens, SampleRequest, SampleResult
@@ -53,6 +55,9 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         if self.worker_index or not self.num_workers:
             if self.config.num_threads:
                 torch.set_num_threads(self.config.num_threads)
+            if self.config.gpus_per_engine:
+                self._claim = GPUClaim(self.config.gpus_per_engine, torch.cuda.device_count())
+                os.environ["CUDA_VISIBLE_DEVICES"] = self._claim.gpus
             options = dict(self.config.engine_options)
             if self.config.trust_remote_code:
                 options["trust_remote_code"] = True

@@ -124,15 +124,7 @@ class GRPO(Algorithm):
 
     def save_policy(self, folder: str | Path) -> None:
         """Writes the policy as a Hugging Face folder: configuration, safetensors, tokenizer."""
-        from transformers import AutoTokenizer
-
-        source = resolve_model(self.config.policy_model)
-
-        def save(learner: Any) -> None:
-            learner.module[DEFAULT_MODULE_ID].model.save_pretrained(folder)
-            AutoTokenizer.from_pretrained(source).save_pretrained(folder)
-
-        self._ask_first_learner(save)
+        self._ask_first_learner(partial(_save_policy, folder=folder))
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Returns RLlib's state and the problem sampler's."""
@@ -301,6 +293,10 @@ def _probe(env_runner: Any, *, sampling: SamplingParams) -> SampledTokens:
 
 def _restart_failed_engine(env_runner: Any) -> None:
     env_runner.restart_failed_engine()
+
+
+def _save_policy(learner: Any, *, folder: str | Path) -> None:
+    learner.save_policy(folder)
 
 
 def _rewards_less_kl(learner: Any, *, batch: MultiAgentBatch) -> np.ndarray:

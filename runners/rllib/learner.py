@@ -6,7 +6,8 @@ import copy
 import functools
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,8 +16,9 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner import DEFAULT_OPTIMIZER
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
-from transformers import PreTrainedModel
+from transformers import AutoTokenizer
 
+from agents.models import resolve_model
 from runners.objectives.batching import micro_batches, trim
 from runners.objectives.importance import logprob_difference, warn_on_mismatch
 from runners.objectives.kl import kl_in_reward
@@ -24,9 +26,17 @@ from runners.objectives.objective import ObjectiveInputs, policy_loss
 from runners.objectives.packing import shared_rows
 from runners.objectives.stats import PolicyStats
 from runners.rllib.rl_module import TextPolicyModule
+from runners.rllib.scorer import Batch, Scorer
+from runners.rllib.sharding import (
+    gather,
+    is_follower,
+    part_optimizer_state,
+    shard,
+    whole,
+    whole_optimizer_state,
+)
 from runners.rllib.weight_sender import WeightSender
 
-Batch = dict[str, torch.Tensor]
 S = TypeVar("S")
 
 
@@ -36,6 +46,9 @@ class GRPOLearner(TorchLearner):
     RLlib's loop stays in charge: `update` asks `_create_iterator_if_necessary` for the optimizer steps and gives each
     to `_update`. The gradients of a step are summed over micro-batches here and over learners by one all-reduce, which
     is exact because the loss weights carry the global denominators; modules are therefore not wrapped in DDP.
+
+    With `fully_shard` each learner holds a part of every parameter, gradient and optimizer state; see `sharding`. All
+    that runs the model or returns weights must then be asked of all learners at once.
     """
 
     def build(self) -> None:
@@ -46,9 +59,24 @@ class GRPOLearner(TorchLearner):
         self._objective = self.config.objective()
         self._stats = PolicyStats()
         self.weight_sender = WeightSender(self._policy.model)
-        self._reference: PreTrainedModel | None = None
+        self._reference: Scorer | None = None
         if self.config.kl_coeff:
-            self._reference = copy.deepcopy(self._policy.model).requires_grad_(False)
+            self._reference = self._make_reference()
+
+    def _map_module_to_device(self, module: Any) -> None:
+        """Puts the policy, or this learner's part of it, where this learner computes."""
+        if self.config.fully_shard:
+            shard(module[DEFAULT_MODULE_ID].scorer, self._device)
+        else:
+            super()._map_module_to_device(module)
+
+    def _make_reference(self) -> Scorer:
+        """Returns the policy as it is now, frozen."""
+        if not self.config.fully_shard:
+            return copy.deepcopy(self._policy.scorer).requires_grad_(False)
+        reference = self._policy.make_scorer(value_head=False)
+        shard(reference, self._device)
+        return reference.requires_grad_(False)
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """Registers AdamW over every parameter of the language model."""
@@ -98,9 +126,16 @@ class GRPOLearner(TorchLearner):
     def rollout_difference(self, batch: MultiAgentBatch) -> tuple[float, float]:
         """Returns mean and max |rollout - policy logprob| (nats) over the completions' tokens of a batch."""
         columns = self._convert_batch_type(batch).policy_batches[DEFAULT_MODULE_ID]
-        logprobs, mask = self._logprobs(columns, self._policy.model), columns["loss_mask"]
+        logprobs, mask = self._logprobs(columns, self._policy.scorer), columns["loss_mask"]
         total, largest = logprob_difference(logprobs, columns["rollout_logprobs"], mask)
         return float(total / mask.sum()), float(largest)
+
+    def save_policy(self, folder: str | Path) -> None:
+        """Writes the policy and its tokenizer as a Hugging Face folder; of several learners the first does."""
+        weights = dict(gather(self._policy.model.named_parameters()))
+        if not is_follower():
+            self._policy.model.save_pretrained(folder, state_dict=weights)
+            AutoTokenizer.from_pretrained(resolve_model(self.config.policy_model)).save_pretrained(folder)
 
     @property
     def weights_seq_no(self) -> int:
@@ -141,10 +176,10 @@ class GRPOLearner(TorchLearner):
         There the policy has not moved: it is its own old policy, and the pass is saved.
         """
         if self.config.num_epochs > 1:
-            return {"old_logprobs": self._logprobs(columns, self._policy.model)}
+            return {"old_logprobs": self._logprobs(columns, self._policy.scorer)}
         later = columns["minibatch_0"] > 0
         logprobs = torch.zeros_like(columns["rollout_logprobs"])
-        logprobs[later] = self._logprobs({name: column[later] for name, column in columns.items()}, self._policy.model)
+        logprobs[later] = self._logprobs({name: column[later] for name, column in columns.items()}, self._policy.scorer)
         return {"old_logprobs": logprobs}
 
     def _update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[dict, dict[str, torch.Tensor], dict]:
@@ -153,40 +188,56 @@ class GRPOLearner(TorchLearner):
         self._stats = PolicyStats()
         for parameter in self._params.values():
             parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.zero_()
-        for _, micro in self._micro_batches(columns):
-            fwd_out = {DEFAULT_MODULE_ID: self._policy.forward_train(micro)}
-            losses = self.compute_losses(fwd_out=fwd_out, batch={DEFAULT_MODULE_ID: micro})
+        for rows, micro in self._micro_batches(columns):
+            fwd_out = self._policy.forward_train(micro)
+            if not len(rows):
+                (0 * sum(column.sum() for column in fwd_out.values())).backward()
+                continue
+            losses = self.compute_losses(fwd_out={DEFAULT_MODULE_ID: fwd_out}, batch={DEFAULT_MODULE_ID: micro})
             losses[DEFAULT_MODULE_ID].backward()
         gradients = {reference: parameter.grad for reference, parameter in self._params.items()}
         self._sum_gradients(list(gradients.values()))
         stats = self._sum_over_learners(self._stats)
-        grad_norm = torch.nn.utils.get_total_norm(gradients.values())
+        grad_norm = whole(torch.nn.utils.get_total_norm(gradients.values()))
         self._check_finite(stats, grad_norm)
         self._log(stats, float(grad_norm))
         self.apply_gradients(self.postprocess_gradients(gradients))
         return {}, {DEFAULT_MODULE_ID: torch.tensor(stats.loss)}, {}
 
     def _micro_batches(self, columns: Batch) -> Iterator[tuple[torch.Tensor, Batch]]:
-        shared = self._policy.max_row_tokens if self.config.share_prompts else None
-        return _micro_batches(columns, self.config.micro_batch_tokens, shared)
+        """Yields row indices and their columns.
 
-    def _logprobs(self, columns: Batch, model: PreTrainedModel) -> torch.Tensor:
-        """Returns the logprobs [B, T] of the rows under `model`."""
-        return self._scored(columns, model, ("logprobs",))["logprobs"]
+        A sharded learner with fewer micro-batches than another keeps step by `_no_rows`.
+        """
+        shared = self._policy.scorer.max_row_tokens if self.config.share_prompts else None
+        batches = _micro_batches(columns, self.config.micro_batch_tokens, shared)
+        if not self.config.fully_shard:
+            yield from batches
+            return
+        own = list(batches)
+        missing = self._over_learners(max, len(own)) - len(own)
+        yield from own
+        for _ in range(missing):
+            yield _no_rows(self._device)
+
+    def _logprobs(self, columns: Batch, scorer: Scorer) -> torch.Tensor:
+        """Returns the logprobs [B, T] of the rows under a scorer."""
+        return self._scored(columns, scorer, ("logprobs",))["logprobs"]
 
     @torch.no_grad()
-    def _scored(self, columns: Batch, model: PreTrainedModel, names: tuple[str, ...]) -> Batch:
-        """Returns some of the scores that the module knows, each [B, T], of the rows under `model`."""
+    def _scored(self, columns: Batch, scorer: Scorer, names: tuple[str, ...]) -> Batch:
+        """Returns some of what a scorer returns, each [B, T], of the rows."""
         scores = {name: torch.zeros_like(columns["rollout_logprobs"]) for name in names}
         for rows, micro in self._micro_batches(columns):
-            scored = self._policy.score(model, micro, with_entropy=False, with_values="values" in names)
+            scored = scorer(micro, with_entropy=False, with_values="values" in names)
             for name in names:
-                scores[name][rows, : scored[name].shape[1]] = scored[name]
+                if len(rows):
+                    scores[name][rows, : scored[name].shape[1]] = scored[name]
         return scores
 
     def _sum_gradients(self, gradients: list[torch.Tensor]) -> None:
-        """Sums the gradients over the learners, in place."""
-        if self.config.num_learners <= 1:
+        """Sums the gradients over the learners, in place; sharded ones are sums already."""
+        if self.config.num_learners <= 1 or self.config.fully_shard:
             return
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         torch.distributed.all_reduce(flat)
@@ -195,11 +246,34 @@ class GRPOLearner(TorchLearner):
 
     def _sum_over_learners(self, part: S) -> S:
         """Returns the sum of every learner's part, the same on all of them."""
+        return self._over_learners(operator.add, part)
+
+    def _over_learners(self, combine: Callable[[S, S], S], part: S) -> S:
+        """Returns every learner's part combined, the same on all of them."""
         if self.config.num_learners <= 1:
             return part
         parts: list[Any] = [None] * self.config.num_learners
         torch.distributed.all_gather_object(parts, part)
-        return functools.reduce(operator.add, parts)
+        return functools.reduce(combine, parts)
+
+    def _get_optimizer_state(self) -> dict[str, Any]:
+        """Returns RLlib's state of the optimizers, whole."""
+        if not self.config.fully_shard:
+            return super()._get_optimizer_state()
+        return {
+            name: {
+                "module_id": self._optimizer_name_to_module[name],
+                "state": whole_optimizer_state(optimizer.state_dict()),
+            }
+            for name, optimizer in self._named_optimizers.items()
+        }
+
+    def _set_optimizer_state(self, state: dict[str, Any]) -> None:
+        """Loads what `_get_optimizer_state` returned; a sharded learner takes its part."""
+        if self.config.fully_shard:
+            for name, part in state.items():
+                part_optimizer_state(part["state"], self._named_optimizers[name])
+        super()._set_optimizer_state(state)
 
     def _check_finite(self, stats: PolicyStats, grad_norm: torch.Tensor) -> None:
         # RLlib would turn non-finite gradients to zero and go on.
@@ -228,6 +302,16 @@ class GRPOLearner(TorchLearner):
             self.metrics.log_value((DEFAULT_MODULE_ID, name), value, reduce="mean")
         for name, value in (("ratio_max", stats.ratio_max), ("logprob_diff_max", stats.logprob_diff_max)):
             self.metrics.log_value((DEFAULT_MODULE_ID, name), value, reduce="max")
+
+
+def _no_rows(device: torch.device) -> tuple[torch.Tensor, Batch]:
+    """Returns no row indices, and a micro-batch of two tokens for a pass that counts for nothing."""
+    micro = {
+        "token_ids": torch.zeros(1, 2, dtype=torch.int64),
+        "loss_mask": torch.tensor([[False, True]]),
+        "lengths": torch.tensor([2]),
+    }
+    return torch.tensor([], dtype=torch.int64), {name: column.to(device) for name, column in micro.items()}
 
 
 def _micro_batches(columns: Batch, max_tokens: int, max_row_tokens: int | None) -> Iterator[tuple[torch.Tensor, Batch]]:

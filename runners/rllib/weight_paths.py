@@ -73,6 +73,8 @@ def _fault(path: str, learner: LearnerPlace, engines: Sequence[EnginePlace]) -> 
     if any(path not in place.transfers for place in engines):
         taken = ", ".join(repr(name) for name in ("object_store", *engines[0].transfers))
         return f"its agent takes {taken}."
+    if path == "ipc" and learner.sharded:
+        return "sharded learners hold a part of each weight, and no memory that an engine could open. Use 'collective'."
     if path == "ipc" and any(place.node != learner.node for place in engines):
         return "learner and engines are on several machines, and handles of memory hold on one. Use 'collective'."
     if path == "collective" and any(place.is_on(learner.gpu) for place in engines):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import ray
 import torch
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from agents.tensor_handles import gpu_uuid, pack
 from agents.weight_group import LEARNER_RANK, WeightChannel, free_port
 from agents.weight_transfer import TensorSpec, WeightGroup
+from runners.rllib.sharding import is_follower, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,16 +25,20 @@ class LearnerPlace:
         address: Of the machine, for others of the cluster.
         gpu: UUID of the GPU; None on a CPU.
         specs: Every parameter, tied ones under one name.
+        sharded: Whether the learner holds only a part of each; see `sharding`.
     """
 
     node: str
     address: str
     gpu: str | None
+    sharded: bool = False
     specs: tuple[TensorSpec, ...]
 
 
 class WeightSender:
     """Hands out the weights of a model: as handles of its memory, or by broadcasts in a group.
+
+    Of sharded learners each has a sender. They send together: the first one what all make whole, tensor by tensor.
 
     Args:
         model: Whose parameters, always in the order of `named_parameters`.
@@ -48,6 +55,7 @@ class WeightSender:
             node=ray.get_runtime_context().get_node_id(),
             address=ray.util.get_node_ip_address(),
             gpu=gpu_uuid(device.index or 0) if device.type == "cuda" else None,
+            sharded=any(isinstance(parameter, DTensor) for parameter in self._model.parameters()),
             specs=tuple(
                 TensorSpec(name=name, dtype=str(p.dtype).removeprefix("torch."), shape=tuple(p.shape))
                 for name, p in self._model.named_parameters()
@@ -65,9 +73,10 @@ class WeightSender:
         return free_port()
 
     def join(self, group: WeightGroup) -> None:
-        """Joins a group in place of the last; blocks until the engines have."""
+        """Has the first learner join a group in place of the last; blocks until the engines have."""
         self.leave()
-        self._channel = WeightChannel(group, LEARNER_RANK)
+        if not is_follower():
+            self._channel = WeightChannel(group, LEARNER_RANK)
 
     def leave(self) -> None:
         """Leaves the group, if in one."""
@@ -77,14 +86,18 @@ class WeightSender:
 
     def send(self) -> None:
         """Broadcasts every parameter; blocks until the engines have them."""
+        tensors = (whole(parameter.detach()) for parameter in self._model.parameters())
+        if is_follower():
+            deque(tensors, maxlen=0)
+            return
         assert self._channel is not None, "join() comes first"
-        self._channel.send(self._model.parameters())
+        self._channel.send(tensors)
 
     def close(self) -> None:
         """Leaves the group, and takes the weights out of shared memory, which would outlive a killed process."""
         self.leave()
         for parameter in self._model.parameters():
-            if parameter.device.type == "cpu" and parameter.is_shared():
+            if parameter.device.type == "cpu" and not isinstance(parameter, DTensor) and parameter.is_shared():
                 parameter.data = parameter.data.clone()
 
     def free_cached_memory(self) -> None:

@@ -105,14 +105,17 @@ class WeightSync:
     def ask_first_learner(self, question: Callable[[Any], T]) -> T:
         """Returns the first learner's answer, or raises what it raised.
 
-        `question` travels to the learner and must not hold this object; see `__reduce__`.
+        Sharded learners are all asked, since only together they know. `question` travels to the learners and must not
+        hold this object; see `__reduce__`.
         """
-        ids = None if self._learner_group.is_local else [0]
+        ids = None if self._learner_group.is_local or self._config.fully_shard else [0]
         results = self._learner_group.foreach_learner(partial(_answer, question=question), remote_actor_ids=ids)
-        answer = next((result.get() for result in results), RuntimeError("The first learner has died."))
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        in_order = sorted(results, key=lambda result: result.actor_id or 0)
+        answers = [result.get() for result in in_order] or [RuntimeError("The first learner has died.")]
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers[0]
 
     def _transfer(self, version: int) -> bool:
         """Returns whether every env runner took the weights."""

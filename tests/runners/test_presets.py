@@ -1,8 +1,14 @@
+import shlex
+from pathlib import Path
+
 import pytest
+import yaml
 
 from runners.grpo import build_config, parse_args, run_settings
 from runners.objectives.algorithms import ALGORITHMS
 from runners.presets.loading import load_preset, preset_names
+
+LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -21,6 +27,34 @@ def test_qwen_preset_has_the_settings_it_must_carry():
     assert (config.max_prompt_tokens, config.max_tokens) == (512, 1024)
     assert (config.kl_coeff, config.kl_estimator, config.kl_placement) == (1e-3, "k3", "loss")
     assert (settings["run"]["eval_interval"], settings["run"]["checkpoint_interval"]) == (5, 10)
+
+
+def test_the_preset_for_two_nodes_shards_the_learners_and_shares_their_gpus():
+    config = build_config(run_settings(parse_args(["--preset", "qwen2.5-32b"])))
+    assert config.policy_model == "Qwen/Qwen2.5-32B-Instruct"
+    assert (config.num_prompts, config.group_size, config.kl_coeff) == (32, 4, 0.0)
+    assert (config.num_learners, config.num_gpus_per_learner, config.fully_shard) == (16, 1, True)
+    assert (config.num_env_runners, config.gpus_per_engine, config.num_gpus_per_env_runner) == (4, 4, 0)
+    assert config.engine_options["tensor_parallel_size"] == 4
+    assert config.custom_resources_per_env_runner == {"engine": 1}
+
+
+@pytest.mark.parametrize("path", sorted(LAUNCH.glob("*.yaml")), ids=lambda path: path.stem)
+def test_launch_files_start_a_job_that_there_is(path):
+    job = yaml.safe_load(path.read_text())
+    [command] = [line for line in job["run"].splitlines() if "runners/grpo.py" in line]
+    config = build_config(run_settings(parse_args(shlex.split(command.partition("runners/grpo.py")[2]))))
+    config.validate()
+    [gpus] = job["resources"]["accelerators"].split(":")[1:]
+    engines = config.num_env_runners * config.num_gpus_per_env_runner
+    assert engines + config.num_learners * config.num_gpus_per_learner == job["num_nodes"] * int(gpus)
+
+
+def test_unknown_resources_are_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("resources: {num_learner: 2}")
+    with pytest.raises(ValueError, match=r"asks for resources \['num_learner'\]; allowed are num_env_runners, "):
+        run_settings(parse_args(["--preset", str(path)]))
 
 
 def test_unknown_preset_lists_the_known():

@@ -19,6 +19,8 @@ def module(model, **changes):
         "entropy_coeff": 0.0,
         "share_prompts": True,
         "value_head": False,
+        "fully_shard": False,
+        "gradient_checkpointing": False,
     }
     return TextPolicyModule(
         observation_space=PLACEHOLDER_SPACE, action_space=PLACEHOLDER_SPACE, model_config=config | changes

@@ -1,0 +1,122 @@
+"""Learners that hold a part of the policy each do what learners that hold all of it do."""
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from transformers import AutoModelForCausalLM
+
+import agents
+from agents import registry
+from runners.rllib.weight_paths import EnginePlace, choose_path
+from runners.rllib.weight_sender import LearnerPlace
+from runners.run_folder.metrics import metrics_row
+from tests.runners.rllib.conftest import small_config
+
+TIMES = {"sample_s", "update_s", "sync_s", "tokens_per_s", "sample_tokens_per_s"}
+
+
+def config(num_learners=2, **settings):
+    # 150 tokens: the learners of one step have unlike numbers of micro-batches. 0.05: gradients are clipped.
+    settings = {"fully_shard": True, "minibatch_size": 8, "micro_batch_tokens": 150, "grad_clip": 0.05} | settings
+    return small_config(**settings).learners(num_learners=num_learners)
+
+
+def steps(algo, numbers):
+    rows = [metrics_row(algo.train(), number) for number in numbers]
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
+
+
+def weights(algo):
+    return algo.learner_group.get_weights()[DEFAULT_MODULE_ID]
+
+
+def assert_close(ours, theirs, atol=1e-6):
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=2e-5, atol=atol, err_msg=name)
+
+
+def assert_same_steps(ours, theirs, numbers):
+    for mine, other in zip(steps(ours, numbers), steps(theirs, numbers), strict=True):
+        assert_close(mine, other, atol=1e-5)  # logprob_diff_max is all rounding
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"kl_coeff": 0.1}, {"advantage": "gae"}, {"kl_coeff": 0.1, "kl_placement": "reward", "num_epochs": 2}],
+)
+def test_steps_are_those_of_whole_learners(build, settings):
+    sharded, whole = build(config(**settings)), build(config(fully_shard=False, **settings))
+    assert_same_steps(sharded, whole, (1, 2, 3))
+    assert_close(weights(sharded), weights(whole))
+
+
+def test_each_learner_holds_its_part_of_weights_and_moments(build):
+    algo = build(config())
+    algo.train()
+
+    def elements(learner):
+        parameters = list(learner.module[DEFAULT_MODULE_ID].model.parameters())
+        [optimizer] = learner._named_optimizers.values()
+        own = sum(parameter.to_local().numel() for parameter in parameters)
+        moments = sum(optimizer.state[parameter]["exp_avg"].to_local().numel() for parameter in parameters)
+        return own, moments, sum(parameter.numel() for parameter in parameters)
+
+    answers = [result.get() for result in algo.learner_group.foreach_learner(elements)]
+    for own, moments, of_all in answers:
+        assert own == moments
+        assert 0.4 * of_all < own < 0.6 * of_all
+    assert sum(own for own, _, _ in answers) == answers[0][2]
+
+
+@pytest.mark.parametrize("then", [{}, {"fully_shard": False, "num_learners": 0}], ids=["sharded", "one whole"])
+def test_a_checkpoint_goes_on_in_any_learners(build, tmp_path, then):
+    straight = build(config())
+    steps(straight, (1, 2))
+    straight.save_to_path(tmp_path / "checkpoint")
+    second = build(config(**then))
+    second.restore_from_path(tmp_path / "checkpoint")
+    assert_same_steps(second, straight, (3, 4))
+
+
+def test_a_checkpoint_of_a_whole_learner_goes_on_sharded(build, tmp_path):
+    straight = build(config(fully_shard=False, num_learners=0))
+    steps(straight, (1,))
+    straight.save_to_path(tmp_path / "checkpoint")
+    sharded = build(config())
+    sharded.restore_from_path(tmp_path / "checkpoint")
+    assert_close(weights(sharded), weights(straight))
+    assert_same_steps(sharded, straight, (2,))
+
+
+def test_the_saved_policy_is_whole(build, tmp_path):
+    algo = build(config())
+    algo.train()
+    algo.save_policy(tmp_path / "policy")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "policy", dtype=torch.float32)
+    assert_close({name: parameter.detach().numpy() for name, parameter in model.named_parameters()}, weights(algo))
+    assert agents.make("transformers", model=str(tmp_path / "policy")).encode("1 + 1")
+
+
+def test_weights_by_broadcast(build, monkeypatch):
+    monkeypatch.setattr(registry, "_registered", {})
+    agents.register("owned", "tests.agents.owned_transformers:OwnedTransformersAgent")
+    algo = build(config().agents(engine="owned", weight_transfer="collective", sync_check_bound=1e-5))
+    rows = steps(algo, (1, 2))
+    assert algo.weight_sync.path == "collective"
+    assert [row["policy_version"] for row in rows] == [1, 2]
+
+
+@pytest.mark.parametrize("num_learners", [0, 1])
+def test_one_learner_has_nothing_to_share(num_learners):
+    with pytest.raises(ValueError, match="fully_shard=True, but it must be False with fewer than two learners"):
+        config(num_learners=num_learners).build_algo()
+
+
+def test_handles_are_refused():
+    learner = LearnerPlace(node="a", address="10.0.0.1", gpu="0", sharded=True, specs=())
+    engine = EnginePlace(node="a", gpus=("0",), remote=False, transfers=("ipc", "collective"), num_workers=1)
+    with pytest.raises(ValueError, match=r"sharded learners hold a part of each weight.*Use 'collective'"):
+        choose_path("ipc", learner, [engine], "vllm")
+    assert choose_path("auto", learner, [engine], "vllm") == "object_store"
