@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from agents import SamplingParams
-from runners.objectives.advantages import estimate_advantages
 from runners.objectives.algorithms import ALGORITHMS, COMMON_SETTINGS
 from runners.objectives.kl import KLKind
 from runners.objectives.objective import KLPlacement, ObjectiveConfig, RatioReference
-from runners.objectives.reductions import AGGREGATIONS, Aggregation
+from runners.objectives.reductions import Aggregation
 from runners.rllib.critic import CriticLearner
 from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.learner import GRPOLearner
 from runners.rllib.rl_module import PLACEHOLDER_SPACE, TextPolicyModule
+from runners.rllib.settings_check import check_settings
 from runners.rllib.sharded_learners import ShardedLearnerGroup
 from runners.rllib.train_batch import BatchPlan
-from runners.rllib.weight_paths import WEIGHT_TRANSFERS
 
 
 class GRPOSettings(AlgorithmConfig):
@@ -304,85 +300,8 @@ class GRPOSettings(AlgorithmConfig):
             ValueError: For a value out of its range; the message says what is allowed.
         """
         super().validate()
-        sequences = self.num_prompts * self.group_size
-        minibatch_size = self.minibatch_size or sequences
-        learners = max(1, self.num_learners)
-        if min(self.num_prompts, self.group_size) >= 1:
-            # The estimator itself says whether groups of this size will do.
-            group_ids = np.repeat(np.arange(self.num_prompts), self.group_size)
-            estimate_advantages(self.advantage, np.zeros(sequences), group_ids)
-        for name, ok, allowed in (
-            ("env", isinstance(self.env, str), 'a registered Gymnasium id such as "gsm8k_env:GSM8K-v0"'),
-            ("num_prompts", self.num_prompts >= 1, ">= 1"),
-            ("group_size", self.group_size >= 1, ">= 1"),
-            (
-                "dynamic_sampling",
-                not self.dynamic_sampling or self.group_size >= 2,
-                "False with group_size=1: one reward has no spread",
-            ),
-            ("max_refills", self.max_refills >= 0, ">= 0"),
-            ("overlong_buffer", 0 <= self.overlong_buffer <= self.max_tokens, "between 0 and max_tokens"),
-            ("overlong_penalty", self.overlong_penalty >= 0, ">= 0"),
-            ("temperature", self.temperature > 0, "> 0: greedy completions of a group are all the same"),
-            ("top_p", self.top_p == 1.0, "1.0: the learner scores the whole distribution"),
-            ("max_tokens", self.max_tokens >= 1, ">= 1"),
-            ("max_prompt_tokens", self.max_prompt_tokens >= 1, ">= 1"),
-            (
-                "max_episode_tokens",
-                self.max_episode_tokens is None or self.max_episode_tokens >= 1,
-                ">= 1, or None for the context's length",
-            ),
-            ("aggregation", self.aggregation in AGGREGATIONS, f"one of {', '.join(AGGREGATIONS)}"),
-            ("num_epochs", self.num_epochs >= 1, ">= 1"),
-            (
-                "minibatch_size",
-                1 <= minibatch_size <= sequences
-                and sequences % minibatch_size == 0
-                and minibatch_size % self.group_size == 0,
-                f"a multiple of group_size that divides num_prompts * group_size = {sequences}",
-            ),
-            (
-                "num_learners",
-                minibatch_size % learners == 0,
-                f"a divisor of the minibatch size, which is {minibatch_size}",
-            ),
-            ("fully_shard", not self.fully_shard or learners > 1, "False with fewer than two learners"),
-            ("gamma", 0 <= self.gamma <= 1, "in [0, 1]"),
-            ("lambda_", 0 <= self.lambda_ <= 1, "in [0, 1]"),
-            ("vf_loss_coeff", 0 <= self.vf_loss_coeff < math.inf, ">= 0 and finite"),
-            ("vf_clip_param", self.vf_clip_param is None or self.vf_clip_param > 0, "> 0, or None for no bound"),
-            ("vf_lr", 0 <= self.vf_lr < math.inf, ">= 0 and finite"),
-            (
-                "weight_transfer",
-                self.weight_transfer in WEIGHT_TRANSFERS,
-                f"one of {', '.join(WEIGHT_TRANSFERS)}",
-            ),
-            (
-                "sleep_during_update",
-                not self.sleep_during_update or self._engines_have_gpus(),
-                "False where the engines have no GPU: they could not free its memory (num_gpus_per_env_runner gives "
-                "remote env runners a share of one, gpus_per_engine whole ones of the learners')",
-            ),
-            (
-                "gpus_per_engine",
-                self.gpus_per_engine is None or self._engines_share_gpus(),
-                "None, or >= 1 with remote env runners that have no GPU of their own (num_gpus_per_env_runner=0)",
-            ),
-            ("micro_batch_tokens", self.micro_batch_tokens >= 1, ">= 1"),
-        ):
-            if not ok:
-                raise ValueError(f"GRPOConfig: {name}={getattr(self, name)!r}, but it must be {allowed}.")
+        check_settings(self)
         self.objective()  # checks its own fields
-
-    def _engines_have_gpus(self) -> bool:
-        if self.num_env_runners or self.gpus_per_engine:
-            return self.num_gpus_per_env_runner > 0 or self._engines_share_gpus()
-        return torch.cuda.is_available()
-
-    def _engines_share_gpus(self) -> bool:
-        # RLlib checks a copy for evaluation too, which counts env runners for evaluation alone: there are none.
-        remote = self.num_env_runners >= 1 or self.in_evaluation
-        return (self.gpus_per_engine or 0) >= 1 and remote and self.num_gpus_per_env_runner == 0
 
     def _set(self, settings: dict[str, Any], allowed: tuple[str, ...]) -> GRPOSettings:
         for name, value in settings.items():

@@ -7,7 +7,7 @@ import pytest
 
 import agents
 from agents import registry
-from runners.rllib.config import GRPOSettings
+from runners.rllib import settings_check
 from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.weight_paths import EnginePlace, choose_path
 from runners.rllib.weight_sender import LearnerPlace
@@ -117,7 +117,7 @@ class TestPaths:
 
 class TestSleep:
     def test_the_engine_sleeps_while_the_learner_updates(self, build, owned, monkeypatch):
-        monkeypatch.setattr(GRPOSettings, "_engines_have_gpus", lambda self: True)
+        monkeypatch.setattr(settings_check, "_engines_have_gpus", lambda config: True)
         algo = build(config(weight_transfer="ipc", sleep_during_update=True))
         engine_calls(algo).clear()
         update, order = algo._update, []
