@@ -1,5 +1,7 @@
 """Learners that hold a part of the policy each do what learners that hold all of it do."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -37,47 +39,62 @@ def assert_close(ours, theirs, atol=1e-6):
         np.testing.assert_allclose(ours[name], theirs[name], rtol=2e-5, atol=atol, err_msg=name)
 
 
-def assert_same_steps(ours, theirs, numbers):
-    for mine, other in zip(steps(ours, numbers), steps(theirs, numbers), strict=True):
+def assert_same_rows(ours, theirs):
+    for mine, other in zip(ours, theirs, strict=True):
         assert_close(mine, other, atol=1e-5)  # logprob_diff_max is all rounding
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"kl_coeff": 0.1}, {"advantage": "gae"}, {"kl_coeff": 0.1, "kl_placement": "reward", "num_epochs": 2}],
+    [{"kl_coeff": 0.1}, {"advantage": "gae", "kl_coeff": 0.1, "kl_placement": "reward", "num_epochs": 2}],
+    ids=["grpo", "ppo"],
 )
 def test_steps_are_those_of_whole_learners(build, settings):
     sharded, whole = build(config(**settings)), build(config(fully_shard=False, **settings))
-    assert_same_steps(sharded, whole, (1, 2, 3))
+    assert_same_rows(steps(sharded, (1, 2, 3)), steps(whole, (1, 2, 3)))
     assert_close(weights(sharded), weights(whole))
 
 
-def test_each_learner_holds_its_part_of_weights_and_moments(build):
-    algo = build(config())
-    algo.train()
+@pytest.fixture(scope="module")
+def trained(ray_of_this_module, tmp_path_factory):
+    """What two sharded learners leave behind after two steps, and their next two."""
+    folder = tmp_path_factory.mktemp("trained")
+    algo = config().build_algo()
+    steps(algo, (1, 2))
+    left = SimpleNamespace(
+        checkpoint=algo.save_to_path(folder / "checkpoint"),
+        policy=folder / "policy",
+        weights=weights(algo),
+        elements=[result.get() for result in algo.learner_group.foreach_learner(held_elements)],
+    )
+    algo.save_policy(left.policy)
+    left.rows = steps(algo, (3, 4))
+    algo.stop()
+    return left
 
-    def elements(learner):
-        parameters = list(learner.module[DEFAULT_MODULE_ID].model.parameters())
-        [optimizer] = learner._named_optimizers.values()
-        own = sum(parameter.to_local().numel() for parameter in parameters)
-        moments = sum(optimizer.state[parameter]["exp_avg"].to_local().numel() for parameter in parameters)
-        return own, moments, sum(parameter.numel() for parameter in parameters)
 
-    answers = [result.get() for result in algo.learner_group.foreach_learner(elements)]
-    for own, moments, of_all in answers:
+def held_elements(learner):
+    """Returns how many elements of weights and of moments a learner holds, and how many the model has."""
+    parameters = list(learner.module[DEFAULT_MODULE_ID].model.parameters())
+    [optimizer] = learner._named_optimizers.values()
+    own = sum(parameter.to_local().numel() for parameter in parameters)
+    moments = sum(optimizer.state[parameter]["exp_avg"].to_local().numel() for parameter in parameters)
+    return own, moments, sum(parameter.numel() for parameter in parameters)
+
+
+def test_each_learner_holds_its_part_of_weights_and_moments(trained):
+    for own, moments, of_all in trained.elements:
         assert own == moments
         assert 0.4 * of_all < own < 0.6 * of_all
-    assert sum(own for own, _, _ in answers) == answers[0][2]
+    assert sum(own for own, _, _ in trained.elements) == trained.elements[0][2]
 
 
 @pytest.mark.parametrize("then", [{}, {"fully_shard": False, "num_learners": 0}], ids=["sharded", "one whole"])
-def test_a_checkpoint_goes_on_in_any_learners(build, tmp_path, then):
-    straight = build(config())
-    steps(straight, (1, 2))
-    straight.save_to_path(tmp_path / "checkpoint")
-    second = build(config(**then))
-    second.restore_from_path(tmp_path / "checkpoint")
-    assert_same_steps(second, straight, (3, 4))
+def test_a_checkpoint_goes_on_in_any_learners(build, trained, then):
+    algo = build(config(**then))
+    algo.restore_from_path(trained.checkpoint)
+    assert_close(weights(algo), trained.weights)
+    assert_same_rows(steps(algo, (3, 4)), trained.rows)
 
 
 def test_a_checkpoint_of_a_whole_learner_goes_on_sharded(build, tmp_path):
@@ -86,17 +103,13 @@ def test_a_checkpoint_of_a_whole_learner_goes_on_sharded(build, tmp_path):
     straight.save_to_path(tmp_path / "checkpoint")
     sharded = build(config())
     sharded.restore_from_path(tmp_path / "checkpoint")
-    assert_close(weights(sharded), weights(straight))
-    assert_same_steps(sharded, straight, (2,))
+    assert_same_rows(steps(sharded, (2,)), steps(straight, (2,)))
 
 
-def test_the_saved_policy_is_whole(build, tmp_path):
-    algo = build(config())
-    algo.train()
-    algo.save_policy(tmp_path / "policy")
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "policy", dtype=torch.float32)
-    assert_close({name: parameter.detach().numpy() for name, parameter in model.named_parameters()}, weights(algo))
-    assert agents.make("transformers", model=str(tmp_path / "policy")).encode("1 + 1")
+def test_the_saved_policy_is_whole(trained):
+    model = AutoModelForCausalLM.from_pretrained(trained.policy, dtype=torch.float32)
+    assert_close({name: parameter.detach().numpy() for name, parameter in model.named_parameters()}, trained.weights)
+    assert agents.make("transformers", model=str(trained.policy)).encode("1 + 1")
 
 
 def test_weights_by_broadcast(build, monkeypatch):
