@@ -1,11 +1,11 @@
 """Which policy-gradient algorithm learns most from the same number of generated tokens: algorithms x seeds.
 
-    python benchmarks/algorithms.py                               # every algorithm, five seeds
-    python benchmarks/algorithms.py --algorithms grpo rloo --seeds 3 --token-budget 50000
+    python benchmarks/algorithms.py                               # every algorithm, its own learning rate, five seeds
+    python benchmarks/algorithms.py --algorithms grpo rloo --seeds 3 --lr 1e-4 --token-budget 50000
     python benchmarks/algorithms.py --report-only                 # the table and the picture of the runs that are there
 
 The bundled model learns built-in problems of one and two steps. All runs have the same token budget, problems a step,
-group size, optimizer, learning rate, parser and evaluation; seed i gives every algorithm the same problems in the same
+group size, optimizer, parser and evaluation; seed i gives every algorithm the same problems in the same
 order. The score is accuracy on held-out problems of each level, sampled at temperature 1 and greedy. Statistics:
 interquartile mean over seeds x levels with bootstrap intervals, P(better than grpo), performance profile
 (https://arxiv.org/abs/2108.13264; see `_run_statistics`). benchmarks/README.md has the protocol in words.
@@ -13,8 +13,8 @@ interquartile mean over seeds x levels with bootstrap intervals, P(better than g
 Runs go through Ray Tune, as many at a time as there are cores for. Each finished run is a file in --runs-dir and is not
 repeated: after an interrupt or a kill the same command goes on, and only runs that were under way start again.
 
-With several --lr, each algorithm first runs every rate on seeds that are used for nothing else (--tuning-seeds), and
-the rate with the best mean sampled score is used for the runs that count.
+Each algorithm first runs every --lr on seeds that are used for nothing else (--tuning-seeds), and the rate with the
+best mean sampled score is used for the runs that count. With a single --lr all have that one.
 """
 
 from __future__ import annotations
@@ -190,7 +190,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS), choices=list(ALGORITHMS), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 on (default: 5)")
-    parser.add_argument("--lr", type=float, nargs="+", default=[1e-4], help="one for all, or several to choose from")
+    parser.add_argument(
+        "--lr", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4], help="to choose from, or one for all"
+    )
     parser.add_argument("--tuning-seeds", type=int, default=2, help="seeds that choose among several --lr (default: 2)")
     for field in PROTOCOL_OPTIONS:
         value = getattr(defaults, field)

@@ -32,7 +32,7 @@ def with_ray() -> Iterator[None]:
 
 def run(folder: Path, *options: str) -> int:
     places = [f"--runs-dir={folder / 'runs'}", f"--results-dir={folder}", f"--picture={folder / 'picture.png'}"]
-    return main(["--algorithms=rloo", *OPTIONS, *places, *options])
+    return main(["--algorithms=rloo", "--lr=1e-4", *OPTIONS, *places, *options])
 
 
 def store(folder: Path, *keys: RunKey) -> RunFolder:
