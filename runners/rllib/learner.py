@@ -56,8 +56,8 @@ class GRPOLearner(TorchLearner):
         """Builds module and optimizer, and freezes the reference policy where the KL term needs one."""
         if self.config.num_threads:
             torch.set_num_threads(self.config.num_threads)
-        # RLlib sets it in the driver only, and warns of a deprecated class that it uses itself.
-        logging.getLogger("ray.rllib").setLevel(self.config.log_level)
+        # RLlib sets it in the driver only; Ray's helper warns here of a deprecated class that RLlib itself makes.
+        logging.getLogger("ray").setLevel(self.config.log_level)
         super().build()
         self._objective = self.config.objective()
         self._stats = PolicyStats()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
@@ -51,10 +52,10 @@ def shard(scorer: Scorer, device: torch.device) -> None:
     with torch.no_grad():
         for name, parameter in scorer.named_parameters():
             assert isinstance(parameter, DTensor)
-            whole = torch.empty(parameter.shape, dtype=parameter.dtype, device=device)
+            full = torch.empty(parameter.shape, dtype=parameter.dtype, device=device)
             if weights is not None:
-                whole.copy_(weights.pop(name))
-            parameter.copy_(distribute_tensor(whole, mesh, parameter.placements, src_data_rank=0))
+                full.copy_(weights.pop(name))
+            parameter.copy_(distribute_tensor(full, mesh, parameter.placements, src_data_rank=0))
         for name, buffer in scorer.named_buffers():
             if buffers is not None:
                 buffer.copy_(buffers[name])
@@ -92,10 +93,10 @@ def whole_optimizer_state(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def part_optimizer_state(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
-    """Replaces whole arrays by this learner's part of them, in place."""
+    """Replaces the whole arrays of a state_dict by this learner's part of them, in place."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, of_one in state["state"].items():
         example = parameters[index]
         for name, array in of_one.items():
-            tensor = torch.as_tensor(array)
-            of_one[name] = part_like(example, tensor) if tensor.shape == example.shape else tensor
+            if np.shape(array) == example.shape:  # a step count is not
+                of_one[name] = part_like(example, torch.as_tensor(array))
