@@ -11,32 +11,6 @@ from typing import Any
 
 from runners.objectives.registry import Registry
 
-# Every setting that an algorithm decides on, with the value it has where the paper does not speak of it.
-# What is left to the user: sizes, lengths, temperature, learning rate, epochs, max_refills.
-COMMON_SETTINGS: Mapping[str, Any] = {
-    "advantage": "grpo",
-    "surrogate": "clip",
-    "clip_param": 0.2,
-    "clip_param_high": None,
-    "dual_clip": None,
-    "ratio_reference": "old",
-    "importance_cap": 2.0,
-    "aggregation": "token-mean",
-    "mask_truncated": False,
-    "kl_coeff": 0.0,
-    "kl_estimator": "k3",
-    "kl_placement": "loss",
-    "entropy_coeff": 0.0,
-    "dynamic_sampling": False,
-    "overlong_buffer": 0,
-    "overlong_penalty": 1.0,
-    "gamma": 1.0,
-    "lambda_": 1.0,
-    "whiten_advantages": True,
-    "vf_loss_coeff": 0.1,
-    "vf_clip_param": None,
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlgorithmSpec:
@@ -47,17 +21,15 @@ class AlgorithmSpec:
         formula: Advantage and loss of a token; r is the reward, mean_g and std_g the group's, rho the probability
             ratio.
         expect: What it is good for, or what to look out for, in a line.
-        settings: Of `GRPOConfig.training`. Those of COMMON_SETTINGS that are left out are filled in from there, so
-            that an algorithm decides on all of them.
+        settings: Of `GRPOConfig.training`, where the paper decides on them. Of the others, all that an algorithm could
+            decide on have their defaults; see `runners.settings.algorithm_settings`. Sizes, lengths, temperature,
+            learning rate, epochs and max_refills are left to the user.
     """
 
     paper: str
     formula: str
     expect: str
     settings: Mapping[str, Any]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "settings", {**COMMON_SETTINGS, **self.settings})
 
 
 ALGORITHMS: Registry[AlgorithmSpec] = Registry("algorithm", AlgorithmSpec)
@@ -145,19 +117,3 @@ def command_line_help() -> str:
     """Returns one line for each algorithm."""
     width = max(map(len, ALGORITHMS))
     return "\n".join(f"  {name:{width}}  {spec.formula}" for name, spec in ALGORITHMS.items())
-
-
-def markdown_table() -> str:
-    """Returns the table of all algorithms, as the documentation shows it."""
-    lines = [
-        "| name | advantage; loss of a token | surrogate | aggregation | KL | what to expect |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, spec in ALGORITHMS.items():
-        chosen = spec.settings
-        kl = "{kl_estimator} in the {kl_placement}, {kl_coeff:g}".format(**chosen) if chosen["kl_coeff"] else "none"
-        lines.append(
-            f"| [`{name}`]({spec.paper}) | {spec.formula} | {chosen['surrogate']} | {chosen['aggregation']} | {kl} "
-            f"| {spec.expect} |"
-        )
-    return "\n".join(lines)

@@ -4,81 +4,87 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 
-from runners.objectives.importance import (
-    IMPORTANCE_LEVELS,
-    ImportanceLevel,
-    logprob_difference,
-    truncated_importance_weights,
-)
-from runners.objectives.kl import KL_KINDS, KLKind, bounded, kl_estimate
+from runners.objectives.importance import ImportanceLevel, logprob_difference, truncated_importance_weights
+from runners.objectives.kl import KLKind, bounded, kl_estimate
 from runners.objectives.reductions import masked_sum
 from runners.objectives.stats import PolicyStats
 from runners.objectives.surrogates import SURROGATES, SurrogateInputs, TokenLoss, token_advantages
+from runners.support.settings import Settings, setting
 
 RatioReference = Literal["old", "rollout"]
 KLPlacement = Literal["loss", "reward"]
-RATIO_REFERENCES = get_args(RatioReference)
-KL_PLACEMENTS = get_args(KLPlacement)
+
+
+def _positive(value: float) -> bool:
+    return value > 0
+
+
+def _not_negative(value: float) -> bool:
+    return value >= 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectiveConfig:
-    """Which loss. The defaults are GRPO's clip with a correction for the engine, without KL or entropy bonus.
+class ObjectiveConfig(Settings):
+    """The loss: `training(...)`.
 
-    Attributes:
-        surrogate: A name in SURROGATES, or "package.module:function".
-        clip_param: Lower clip of the ratio, > 0; 1 or more leaves the lower end open.
-        clip_param_high: Upper clip of the ratio, > 0; None takes clip_param.
-        dual_clip: Bound c > 1 on a negative advantage's loss; None is off.
-        kl_coeff: Weight of the KL to the reference, >= 0; 0 needs no reference.
-        kl_estimator: "k1", "k2" or "k3"; what each does to the gradient stands at `kl_estimate`.
-        kl_unbiased: Weigh the KL term by the policy's own ratio, with its gradient. For k1 and k3 the expected gradient
-            is then the reverse KL's, on the first update and on later ones (DeepSeek-V3.2,
-            https://arxiv.org/abs/2512.02556); GRPO as published does not.
-        kl_placement: "loss" adds it here; "reward" leaves it to `kl_in_reward` and only measures it here.
-        entropy_coeff: Weight of the entropy bonus, >= 0; if > 0 the entropies must carry gradient.
-        ratio_reference: Whose logprobs the ratio is taken against. "old": the learner's before the update; what sets
-            the engine apart is then importance_cap's to correct. "rollout": the engine's, both at once.
-        importance_cap: Largest truncated importance weight, > 0; None is off. Only with ratio_reference "old".
-        importance_level: "token" or "sequence".
+    The defaults are GRPO's clip with a correction for the engine, without KL or entropy bonus.
 
     Raises:
         ValueError: For a value out of range, an unknown name, or an engine mismatch corrected twice.
     """
 
-    surrogate: str = "clip"
-    clip_param: float = 0.2
-    clip_param_high: float | None = None
-    dual_clip: float | None = None
-    kl_coeff: float = 0.0
-    kl_estimator: KLKind = "k3"
-    kl_unbiased: bool = False
-    kl_placement: KLPlacement = "loss"
-    entropy_coeff: float = 0.0
-    ratio_reference: RatioReference = "old"
-    importance_cap: float | None = 2.0
-    importance_level: ImportanceLevel = "token"
+    surrogate: str = setting(
+        "clip",
+        'A name in `objectives.surrogates`, or "package.module:function".',
+        "a known surrogate",
+        lambda name: SURROGATES.lookup(name) is not None,
+        published=True,
+    )
+    clip_param: float = setting(
+        0.2, "Lower clip of the ratio; 1 or more leaves the lower end open.", "> 0", _positive, published=True
+    )
+    clip_param_high: float | None = setting(
+        None, "Upper clip of the ratio; None takes clip_param.", "> 0", _positive, published=True
+    )
+    dual_clip: float | None = setting(
+        None, "Bound on a negative advantage's loss; None is off.", "> 1", lambda value: value > 1, published=True
+    )
+    ratio_reference: RatioReference = setting(
+        "old",
+        "Whose log-probs the ratio is taken against: the learner's before the update, where importance_cap corrects "
+        "what sets the engine apart, or the engine's, both at once.",
+        published=True,
+    )
+    importance_cap: float | None = setting(
+        2.0,
+        'Largest weight that corrects the engine\'s mismatch; None is off. Only with ratio_reference="old".',
+        "> 0",
+        _positive,
+        published=True,
+    )
+    importance_level: ImportanceLevel = setting(
+        "token", "Whether tokens or whole sequences have such a weight; see `objectives.importance`.", published=True
+    )
+    kl_coeff: float = setting(
+        0.0, "Weight of the KL to the first policy; 0 keeps no reference model.", ">= 0", _not_negative, published=True
+    )
+    kl_estimator: KLKind = setting("k3", "What each does to the gradient stands in `objectives.kl`.", published=True)
+    kl_placement: KLPlacement = setting("loss", "Add it to the loss, or take it off the reward.", published=True)
+    kl_unbiased: bool = setting(
+        False,
+        "Weigh the KL in the loss by the policy's own ratio, with its gradient: for k1 and k3 the expected gradient is "
+        "then the reverse KL's (DeepSeek-V3.2, https://arxiv.org/abs/2512.02556). GRPO as published does not.",
+        published=True,
+    )
+    entropy_coeff: float = setting(0.0, "Weight of the entropy bonus.", ">= 0", _not_negative, published=True)
 
     def __post_init__(self) -> None:
-        SURROGATES.lookup(self.surrogate)
-        for name, ok, allowed in (
-            ("clip_param", self.clip_param > 0, "> 0"),
-            ("clip_param_high", self.clip_param_high is None or self.clip_param_high > 0, "> 0, or None"),
-            ("dual_clip", self.dual_clip is None or self.dual_clip > 1, "> 1, or None for off"),
-            ("kl_coeff", 0 <= self.kl_coeff < math.inf, ">= 0 and finite"),
-            ("kl_estimator", self.kl_estimator in KL_KINDS, f"one of {KL_KINDS}"),
-            ("kl_placement", self.kl_placement in KL_PLACEMENTS, f"one of {KL_PLACEMENTS}"),
-            ("entropy_coeff", 0 <= self.entropy_coeff < math.inf, ">= 0 and finite"),
-            ("ratio_reference", self.ratio_reference in RATIO_REFERENCES, f"one of {RATIO_REFERENCES}"),
-            ("importance_cap", self.importance_cap is None or self.importance_cap > 0, "> 0, or None for off"),
-            ("importance_level", self.importance_level in IMPORTANCE_LEVELS, f"one of {IMPORTANCE_LEVELS}"),
-        ):
-            if not ok:
-                raise ValueError(f"{name}={getattr(self, name)!r}, but it must be {allowed}.")
+        """Checks the fields, each by itself and together."""
+        Settings.__post_init__(self)
         if self.ratio_reference == "rollout" and self.importance_cap is not None:
             raise ValueError(
                 f"ratio_reference='rollout' already corrects for the engine, and importance_cap={self.importance_cap} "

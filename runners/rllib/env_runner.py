@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import ray
 import torch
-from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env import INPUT_ENV_SPACES
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
@@ -134,15 +134,16 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         return {WEIGHTS_SEQ_NO: self._weights_seq_no}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Takes the learner's weights, if `state` holds any, and their version."""
-        if COMPONENT_RL_MODULE not in state or self.agent is None:
-            return
-        weights = state[COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
-        self._weights_seq_no = state.get(WEIGHTS_SEQ_NO, 0)
+        """Takes nothing: RLlib would bring the learner's module, and what an engine runs comes by the weight sync."""
+
+    def take_arrays(self, weights: dict[str, np.ndarray], policy_version: int) -> None:
+        """Has the agent take the weights."""
+        assert self.agent is not None
+        self._weights_seq_no = policy_version
         self.agent.update_weights(
             # A copy: what comes out of Ray's object store is read-only.
             ((name, torch.tensor(array)) for name, array in weights.items()),
-            policy_version=self._weights_seq_no,
+            policy_version=policy_version,
         )
 
     def weight_place(self, specs: Sequence[TensorSpec] | None) -> EnginePlace:

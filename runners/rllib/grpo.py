@@ -9,6 +9,7 @@ Group Relative Policy Optimization: Shao et al., DeepSeekMath, https://arxiv.org
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,8 +19,9 @@ from typing import Any, TypeVar
 import gymnasium as gym
 import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils import force_list
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
 from ray.tune import register_trainable
 
@@ -33,8 +35,9 @@ from runners.rllib.dynamic_sampling import StepSample, sample_step
 from runners.rllib.problem_sampler import ProblemSampler, evaluation_resets, sampling_seed
 from runners.rllib.rollout import EnvName, GroupReset, Rollout, SampledTokens, SampleRequest, SampleResult
 from runners.rllib.summaries import evaluation_summary, group_summary, step_summary
-from runners.rllib.train_batch import build_train_batch, padded_columns
 from runners.rllib.weight_sync import WeightSync
+from runners.settings import AdvantageSettings
+from runners.updating.batch import build_train_batch, padded_columns
 
 T = TypeVar("T")
 _PROBE_TOKENS = 8
@@ -128,9 +131,22 @@ class GRPO(Algorithm):
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Returns RLlib's state and the problem sampler's."""
+        wanted = components is None or COMPONENT_LEARNER_GROUP in force_list(components)
+        gather = self.config.fully_shard and wanted and COMPONENT_LEARNER_GROUP not in force_list(not_components)
+        if gather:  # RLlib would ask one learner, and only all of them together have full tensors
+            not_components = [*force_list(not_components), COMPONENT_LEARNER_GROUP]
         state = super().get_state(components, not_components=not_components, **kwargs)
+        if gather:
+            learner = self._ask_first_learner(operator.methodcaller("get_state"))
+            state[COMPONENT_LEARNER_GROUP] = {COMPONENT_LEARNER: learner}
         state["problem_sampler"] = self.problem_sampler.get_state()
         return state
+
+    def save_to_path(self, path: Any = None, *, state: dict[str, Any] | None = None, **kwargs: Any) -> str:
+        """Saves `state`, or the current one, as RLlib does."""
+        if self.config.fully_shard and state is None:
+            state = self.get_state()
+        return super().save_to_path(path, state=state, **kwargs)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from `get_state`."""
@@ -228,12 +244,13 @@ class GRPO(Algorithm):
 
     def _advantages(self, rollouts: list[Rollout]) -> GroupAdvantages:
         rewards = np.array([r.reward for r in rollouts])
-        if buffer := self.config.overlong_buffer_tokens():
+        settings = self.config.noun(AdvantageSettings)
+        if buffer := settings.overlong_buffer_tokens(self.config.max_tokens):
             lengths = np.array([r.num_own_tokens for r in rollouts])
             rewards += self.config.overlong_penalty * overlong_punishment(lengths, self.config.max_tokens, buffer)
         # With a critic the learner takes the KL off the reward of each token.
-        if self.config.kl_coeff and self.config.kl_placement == "reward" and not self.config.use_critic:
-            batch = _as_batch({**padded_columns(rollouts), "rewards": rewards})
+        if self.config.kl_coeff and self.config.kl_placement == "reward" and not settings.use_critic:
+            batch = {**padded_columns(rollouts), "rewards": rewards.astype(np.float32)}
             rewards = self._ask_first_learner(partial(_rewards_less_kl, batch=batch))
         group_ids = np.array([r.group_id for r in rollouts])
         return estimate_advantages(self.config.advantage, rewards, group_ids)
@@ -262,7 +279,7 @@ class GRPO(Algorithm):
         )
         if not probes:
             return  # every engine has just failed: the next call restores them and comes back here
-        mean, largest = self._ask_first_learner(partial(_rollout_difference, batch=_as_batch(padded_columns(probes))))
+        mean, largest = self._ask_first_learner(partial(_rollout_difference, batch=padded_columns(probes)))
         self.sync_difference = mean
         if not mean <= bound:
             raise RuntimeError(
@@ -299,12 +316,12 @@ def _save_policy(learner: Any, *, folder: str | Path) -> None:
     learner.save_policy(folder)
 
 
-def _rewards_less_kl(learner: Any, *, batch: MultiAgentBatch) -> np.ndarray:
-    return learner.rewards_less_kl(batch)
+def _rewards_less_kl(learner: Any, *, batch: dict[str, np.ndarray]) -> np.ndarray:
+    return learner.updater.rewards_less_kl(batch)
 
 
-def _rollout_difference(learner: Any, *, batch: MultiAgentBatch) -> tuple[float, float]:
-    return learner.rollout_difference(batch)
+def _rollout_difference(learner: Any, *, batch: dict[str, np.ndarray]) -> tuple[float, float]:
+    return learner.updater.rollout_difference(batch)
 
 
 def _as_batch(columns: dict[str, np.ndarray]) -> MultiAgentBatch:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from runners.rllib.weight_sender import LearnerPlace
 
 WeightPath = Literal["object_store", "ipc", "collective"]
-WEIGHT_TRANSFERS = ("auto", *get_args(WeightPath))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +41,7 @@ def choose_path(setting: str, learner: LearnerPlace, engines: Sequence[EnginePla
     no other; "collective" where none has it; and "object_store" for any mixture, or an agent that takes arrays only.
 
     Args:
-        setting: One of `WEIGHT_TRANSFERS`.
+        setting: "auto" or a path.
         learner: Where the learner is.
         engines: Where the engines are.
         engine: Their agent's name, for messages.

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 from agents.tensor_handles import gpu_uuid, pack
 from agents.weight_group import LEARNER_RANK, WeightChannel, free_port
 from agents.weight_transfer import TensorSpec, WeightGroup
-from runners.rllib.sharding import is_follower, whole
+from runners.updating.ranks import is_rank_0
+from runners.updating.sharding import full_tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ class WeightSender:
     def join(self, group: WeightGroup) -> None:
         """Has the first learner join a group in place of the last; blocks until the engines have."""
         self.leave()
-        if not is_follower():
+        if is_rank_0():
             self._channel = WeightChannel(group, LEARNER_RANK)
 
     def leave(self) -> None:
@@ -86,8 +87,8 @@ class WeightSender:
 
     def send(self) -> None:
         """Broadcasts every parameter; blocks until the engines have them."""
-        tensors = (whole(parameter.detach()) for parameter in self._model.parameters())
-        if is_follower():
+        tensors = (full_tensor(parameter.detach()) for parameter in self._model.parameters())
+        if not is_rank_0():
             deque(tensors, maxlen=0)
             return
         assert self._channel is not None, "join() comes first"

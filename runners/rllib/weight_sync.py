@@ -14,10 +14,8 @@ from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError
-from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
-from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from agents.weight_group import LEARNER_RANK
 from agents.weight_transfer import TensorSpec, WeightGroup, WeightHandles, WeightPart
@@ -76,7 +74,7 @@ class WeightSync:
             ValueError: If the weights do not fit the engines' model.
         """
         for attempt in range(1, _MAX_ATTEMPTS + 1):
-            version = self.ask_first_learner(lambda learner: learner.weights_seq_no)
+            version = self.ask_first_learner(lambda learner: learner.updater.policy_version)
             # Weights before the KV cache: so the peak of memory is lower.
             if self._wake_up("weights") and self._transfer(version) and self._wake_up("kv_cache"):
                 return version
@@ -121,19 +119,16 @@ class WeightSync:
         """Returns whether every env runner took the weights."""
         match self.path:
             case "object_store":
-                return self._send_arrays()
+                return self._send_arrays(version)
             case "ipc":
                 return self._send_handles(version)
             case "collective":
                 return self._broadcast_weights(version)
 
-    def _send_arrays(self) -> bool:
-        state = self._learner_group.get_state(
-            components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True
-        )[COMPONENT_LEARNER]
-        state = {key: state[key] for key in (COMPONENT_RL_MODULE, WEIGHTS_SEQ_NO)}
+    def _send_arrays(self, version: int) -> bool:
+        weights = self.ask_first_learner(_exported)
         remote = self._env_runner_group.num_remote_env_runners()
-        return self._call_all(partial(_set_state, state=ray.put(state) if remote else state))
+        return self._call_all(partial(_take_arrays, weights=ray.put(weights) if remote else weights, version=version))
 
     def _send_handles(self, version: int) -> bool:
         places = self._places(self._learner.specs)
@@ -223,6 +218,10 @@ def _answer(learner: Any, *, question: Callable[[Any], T]) -> T | Exception:
         return error
 
 
+def _exported(learner: Any) -> dict[str, Any]:
+    return {name: tensor.to("cpu").float().numpy() for name, tensor in learner.updater.exported_weights()}
+
+
 def _free_cached_memory(learner: Any) -> None:
     learner.weight_sender.free_cached_memory()
 
@@ -231,8 +230,8 @@ def _place(env_runner: Any, *, specs: tuple[TensorSpec, ...] | None) -> EnginePl
     return env_runner.weight_place(specs)
 
 
-def _set_state(env_runner: Any, *, state: Any) -> None:
-    env_runner.set_state(ray.get(state) if isinstance(state, ray.ObjectRef) else state)
+def _take_arrays(env_runner: Any, *, weights: Any, version: int) -> None:
+    env_runner.take_arrays(ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights, version)
 
 
 def _take_handles(env_runner: Any, *, handles: WeightHandles, version: int) -> None:

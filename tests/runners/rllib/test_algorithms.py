@@ -27,7 +27,7 @@ from runners.objectives.kl import kl_in_reward
 from runners.objectives.objective import ObjectiveInputs, policy_loss
 from runners.rllib.grpo import GRPO, GRPOConfig
 from runners.rllib.rollout import Rollout
-from runners.rllib.train_batch import BatchPlan, build_train_batch
+from runners.updating.batch import BatchPlan, build_train_batch
 
 L = log(2)
 RATIOS = [[8, 1], [1 / 2, 2, 1], [1, 1, 1], [1, 1]]

@@ -10,7 +10,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 import tests.runners.addition_env
 import tests.runners.two_turn_env  # noqa: F401  (registers TwoTurn-v0)
 from runners.rllib.grpo import GRPO, _as_batch
-from runners.rllib.train_batch import build_train_batch, padded_columns
+from runners.updating.batch import build_train_batch, padded_columns
 from runners.run_folder.metrics import metrics_row
 from tests.runners.rllib.conftest import small_config
 

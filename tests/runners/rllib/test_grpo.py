@@ -8,7 +8,7 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 import tests.runners.addition_env  # noqa: F401  (registers Addition-v0)
-from runners.rllib.train_batch import build_train_batch
+from runners.updating.batch import build_train_batch
 from runners.run_folder.metrics import METRICS, metrics_row
 from tests.runners.rllib.conftest import small_config
 

@@ -12,7 +12,7 @@ from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.grpo import _as_batch
 from runners.rllib.problem_sampler import turn_seed
 from runners.rllib.rollout import GroupReset, SampleRequest
-from runners.rllib.train_batch import padded_columns
+from runners.updating.batch import padded_columns
 from runners.run_folder.metrics import metrics_row
 from tests.runners.rllib.conftest import small_config
 

@@ -3,7 +3,7 @@ import torch
 
 from agents.models import resolve_model
 from agents.transformers_agent.loading import load_model
-from runners.rllib.scorer import Scorer, blocks
+from runners.updating.scorer import Scorer, blocks
 
 
 def scorer(**settings):

@@ -5,7 +5,7 @@ import pytest
 
 from runners.objectives.advantages import group_advantages
 from runners.rllib.rollout import Rollout
-from runners.rllib.train_batch import BatchPlan, build_train_batch, padded_columns
+from runners.updating.batch import BatchPlan, build_train_batch, padded_columns
 
 
 def rollout(group_id, prompt, completion, reward=0.0, finish_reason="stop"):

@@ -57,7 +57,7 @@ class Scorer(torch.nn.Module):
                 "log-probabilities of the learner would leave out. Use a model without it."
             )
         self.model = model
-        self._temperature, self._max_logits, self._share_prompts = temperature, max_logits, share_prompts
+        self.temperature, self._max_logits, self._share_prompts = temperature, max_logits, share_prompts
         self.vf_head: torch.nn.Linear | None = None
         if value_head:
             weight = model.get_input_embeddings().weight
@@ -72,7 +72,7 @@ class Scorer(torch.nn.Module):
     @property
     def max_row_tokens(self) -> int:
         """Most tokens of a row that the completions of a prompt share."""
-        return max_row_tokens(self.model.config.hidden_size)
+        return max_row_tokens(self.model.config.get_text_config().hidden_size)
 
     def train(self, mode: bool = True) -> Scorer:
         """Stays in evaluation mode, but for the blocks' own flag: transformers checkpoints only where it is set."""
@@ -138,7 +138,7 @@ class Scorer(torch.nn.Module):
 
     @property
     def _limits(self) -> tuple[float, int]:
-        return self._temperature, self._max_logits
+        return self.temperature, self._max_logits
 
 
 def blocks(model: PreTrainedModel) -> list[torch.nn.Module]:

@@ -1,0 +1,245 @@
+"""Every setting of a GRPO run: one frozen dataclass a noun."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from runners.objectives.advantages import ADVANTAGES
+from runners.objectives.algorithms import ALGORITHMS
+from runners.objectives.objective import ObjectiveConfig
+from runners.objectives.reductions import Aggregation
+from runners.support.settings import Settings, default_of, fields_of, setting
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+WeightTransfer = Literal["auto", "object_store", "ipc", "collective"]
+
+
+def _at_least_1(value: float) -> bool:
+    return value >= 1
+
+
+def _not_negative(value: float) -> bool:
+    return value >= 0
+
+
+def _positive(value: float) -> bool:
+    return value > 0
+
+
+def _share(value: float) -> bool:
+    return 0 <= value <= 1
+
+
+def _known(registry: Any) -> Any:
+    return lambda name: registry.lookup(name) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySettings(Settings):
+    """The policy: `agents(...)`."""
+
+    policy_model: str = setting("tiny", '"tiny", "smollm2-135m", a folder in Hugging Face\'s layout, or a hub id.')
+    dtype: Dtype = setting("float32", "Type of the learner's weights. On a GPU the passes run in bfloat16 autocast.")
+    trust_remote_code: bool = setting(False, "Whether the checkpoint's folder may run code.")
+    num_threads: int | None = setting(
+        None, "Torch threads of each process; None leaves torch's choice.", ">= 1", _at_least_1
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings(Settings):
+    """The engine, and how weights reach it: `agents(...)`."""
+
+    engine: str = setting("transformers", "A name that `agents.make` knows.")
+    engine_options: dict[str, Any] = setting({}, "Passed to the engine untouched.")
+    gpus_per_engine: int | None = setting(
+        None,
+        "None leaves an engine the GPUs that Ray reserved for its env runner (`num_gpus_per_env_runner`). A number has "
+        "engines share the learners' GPUs: Ray reserves none for the env runners, and each takes that many of its "
+        "machine's.",
+        ">= 1",
+        _at_least_1,
+    )
+    weight_transfer: WeightTransfer = setting("auto", "How the weights travel; see `weights.paths`.")
+    sleep_during_update: bool = setting(
+        False, "Whether the engines free weights and KV cache while a learner on the same GPU updates."
+    )
+    sync_timeout_s: float = setting(120.0, "Bound on handing the weights to the engines, seconds.", "> 0", _positive)
+    sync_check_bound: float | None = setting(
+        0.05,
+        "After each sync engine and learner may differ by this much on a fixed prompt, mean nats a token. The default "
+        "leaves room for a bfloat16 engine; None does not compare.",
+        ">= 0",
+        _not_negative,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingSettings(Settings):
+    """What is sampled for a step: `training(...)`."""
+
+    num_prompts: int = setting(32, "N, problems a step.", ">= 1", _at_least_1)
+    group_size: int = setting(8, "G, completions a problem; most advantages need two or more.", ">= 1", _at_least_1)
+    temperature: float = setting(
+        1.0,
+        "Of the training samples, and of the log-probs they are trained with.",
+        "> 0 (the completions of a greedy group are all the same)",
+        _positive,
+    )
+    top_p: float = setting(
+        1.0, "Only 1.0: the learner scores the whole distribution.", "1.0", lambda value: value == 1.0
+    )
+    max_prompt_tokens: int = setting(512, "Problems with longer prompts are replaced.", ">= 1", _at_least_1)
+    max_tokens: int = setting(256, "Most tokens of a completion, the end token included.", ">= 1", _at_least_1)
+    max_episode_tokens: int | None = setting(
+        None,
+        "In an environment of several turns no turn begins once prompt, completions and the user's messages have this "
+        "many tokens; the rewards so far stand. None: while the context has room.",
+        ">= 1",
+        _at_least_1,
+    )
+    dynamic_sampling: bool = setting(
+        False, "Replace zero-variance groups by new problems; see `sampling.refills`.", published=True
+    )
+    max_refills: int = setting(
+        4, "Rounds of replacement in a step, after which such groups stay.", ">= 0", _not_negative
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdvantageSettings(Settings):
+    """From rewards to advantages: `training(...)`."""
+
+    algorithm: str | None = setting(
+        None,
+        "A name in docs/algorithms.md: sets everything that the paper decides on, except what the same call gives.",
+        "a published algorithm",
+        _known(ALGORITHMS),
+    )
+    advantage: str = setting(
+        "grpo",
+        'A name in `objectives.advantages`, or "package.module:function"; "gae" adds the critic below.',
+        "a known estimator",
+        _known(ADVANTAGES),
+        published=True,
+    )
+    overlong_buffer: float = setting(
+        0,
+        "The last tokens before max_tokens, in which a completion's reward falls by up to overlong_penalty; below 1 a "
+        "share of max_tokens; 0 is off. See `objectives.reward_shaping`.",
+        ">= 0",
+        _not_negative,
+        published=True,
+    )
+    overlong_penalty: float = setting(1.0, "See overlong_buffer.", ">= 0", _not_negative, published=True)
+
+    @property
+    def use_critic(self) -> bool:
+        """Whether the policy has a value head, and the Updater trains it."""
+        return self.advantage == "gae"
+
+    def overlong_buffer_tokens(self, max_tokens: int) -> int:
+        """Returns `overlong_buffer` in tokens; 0 is off."""
+        buffer = self.overlong_buffer * max_tokens if self.overlong_buffer < 1 else self.overlong_buffer
+        return max(1, round(buffer)) if buffer else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriticSettings(Settings):
+    """PPO's critic, a value head on the policy's own transformer, with advantage="gae": `training(...)`."""
+
+    gamma: float = setting(1.0, "Discount a token; see `objectives.gae`.", "in [0, 1]", _share, published=True)
+    lambda_: float = setting(
+        1.0, "Weight of the longer estimates; 1 is the return less the value.", "in [0, 1]", _share, published=True
+    )
+    whiten_advantages: bool = setting(
+        True, "Bring the advantages of a batch's tokens to mean 0 and deviation 1.", published=True
+    )
+    vf_loss_coeff: float = setting(
+        0.1, "Weight of the value loss; it reaches the transformer too.", ">= 0", _not_negative, published=True
+    )
+    vf_clip_param: float | None = setting(
+        None, "Largest squared error of a value that counts; None is no bound.", "> 0", _positive, published=True
+    )
+    vf_lr: float = setting(
+        1e-4, "Learning rate of the value head, which starts from zero; small models bear more.", ">= 0", _not_negative
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateSettings(Settings):
+    """The optimizer steps on a batch, and their memory: `training(...)`."""
+
+    lr: float = setting(1e-6, "AdamW's learning rate.", ">= 0", _not_negative)
+    grad_clip: float | None = setting(
+        1.0, "Largest norm of the gradient of the policy, and of the value head; None is no bound.", "> 0", _positive
+    )
+    num_epochs: int = setting(1, "Passes over the batch.", ">= 1", _at_least_1)
+    minibatch_size: int | None = setting(
+        None, "Sequences of an optimizer step, over all learners; None takes all N * G.", ">= 1", _at_least_1
+    )
+    aggregation: Aggregation = setting(
+        "token-mean", "How token losses become one number; see `objectives.reductions`.", published=True
+    )
+    mask_truncated: bool = setting(
+        False,
+        "Leave completions cut by max_tokens out of the loss. Otherwise they count, with the environment's reward.",
+        published=True,
+    )
+    adam_betas: tuple[float, float] = setting(
+        (0.9, 0.95), "Of AdamW.", "in [0, 1)", lambda betas: all(0 <= beta < 1 for beta in betas)
+    )
+    adam_epsilon: float = setting(1e-8, "Of AdamW.", ">= 0", _not_negative)
+    weight_decay: float = setting(0.0, "Of AdamW.", ">= 0", _not_negative)
+    micro_batch_tokens: int = setting(16_384, "Most padded tokens in one forward pass.", ">= 1", _at_least_1)
+    max_logits: int = setting(2**25, "Most logits in memory at once, in elements.", ">= 1", _at_least_1)
+    share_prompts: bool = setting(
+        True,
+        "Score a group's prompt once for all its completions; see `objectives.packing`. Needs full attention: no "
+        "sliding window, no recurrence.",
+    )
+    fully_shard: bool = setting(
+        False,
+        "Spread parameters, gradients and optimizer states over the learners; see `updating.sharding`. Otherwise every "
+        "learner has all of them.",
+    )
+    gradient_checkpointing: bool = setting(
+        False, "Run each block of the transformer twice instead of keeping what its backward pass needs."
+    )
+
+
+AGENT_NOUNS: tuple[type, ...] = (PolicySettings, EngineSettings)
+TRAINING_NOUNS: tuple[type, ...] = (
+    SamplingSettings,
+    AdvantageSettings,
+    ObjectiveConfig,
+    CriticSettings,
+    UpdateSettings,
+)
+
+
+def algorithm_settings(name: str) -> dict[str, Any]:
+    """Returns all settings that a published algorithm decides on: its own, and the defaults where it is silent.
+
+    Raises:
+        ValueError: For an unknown algorithm.
+    """
+    silent = {n: default_of(f) for n, f in fields_of(TRAINING_NOUNS).items() if f.metadata["published"]}
+    return {**silent, **ALGORITHMS.lookup(name).settings}
+
+
+def algorithm_table() -> str:
+    """Returns the table of the published algorithms, as docs/algorithms.md shows it."""
+    lines = [
+        "| name | advantage; loss of a token | surrogate | aggregation | KL | what to expect |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, spec in ALGORITHMS.items():
+        chosen = algorithm_settings(name)
+        kl = "{kl_estimator} in the {kl_placement}, {kl_coeff:g}".format(**chosen) if chosen["kl_coeff"] else "none"
+        lines.append(
+            f"| [`{name}`]({spec.paper}) | {spec.formula} | {chosen['surrogate']} | {chosen['aggregation']} | {kl} "
+            f"| {spec.expect} |"
+        )
+    return "\n".join(lines)
