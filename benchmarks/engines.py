@@ -213,8 +213,8 @@ def env_runner(args: argparse.Namespace) -> Iterator[Any]:
 
 def throughput(args: argparse.Namespace, runner: Any, bare: Bare, weights: dict[str, torch.Tensor]) -> dict[str, Any]:
     """Returns tokens a second of each side, in turns: every round's, the medians, and the ratios of medians."""
-    from runners.rllib.problem_sampler import ProblemSampler
-    from runners.rllib.rollout import SampleRequest
+    from runners.sampling.problems import ProblemSampler
+    from runners.sampling.rollout import SampleRequest
 
     params = replace(SAMPLED, n=args.group_size)
     draws = ProblemSampler(runner.num_problems("train"), seed=0)

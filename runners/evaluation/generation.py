@@ -13,7 +13,7 @@ from agents import Agent, SamplingParams
 from runners.evaluation.config import EvaluationConfig
 from runners.evaluation.prompts import Prompt
 from runners.evaluation.samples import Sample
-from runners.rllib.problem_sampler import evaluation_resets, sampling_seed
+from runners.sampling.problems import evaluation_resets, sampling_seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

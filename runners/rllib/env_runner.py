@@ -21,12 +21,12 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 import agents
 from agents.tensor_handles import gpu_uuid
 from agents.weight_transfer import Sleeper, TensorSpec, WeightGroup, WeightHandles, WeightPart, WeightReceiver
-from runners.rllib.episode import Episode
+from runners.sampling.episode import Episode
 from runners.rllib.gpu_claim import GPUClaim
-from runners.rllib.problem_sampler import turn_seed
+from runners.sampling.problems import turn_seed
 from runners.rllib.rl_module import PLACEHOLDER_SPACE
-from runners.rllib.rollout import EnvName, GroupReset, SampledTokens, SampleRequest, SampleResult
-from runners.rllib.weight_paths import EnginePlace
+from runners.sampling.rollout import EnvName, GroupReset, SampledTokens, SampleRequest, SampleResult
+from runners.weights.paths import EnginePlace
 
 _PROBE = "What is 12 + 7?"
 

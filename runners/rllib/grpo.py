@@ -29,13 +29,13 @@ from agents import SamplingParams
 from agents.models import resolve_model
 from runners.objectives.advantages import GroupAdvantages, estimate_advantages
 from runners.objectives.reward_shaping import overlong_punishment
-from runners.rllib.calls import broadcast, call_env_runners
+from runners.rllib.workers import broadcast, call_env_runners
 from runners.rllib.config import GRPOSettings
-from runners.rllib.dynamic_sampling import StepSample, sample_step
-from runners.rllib.problem_sampler import ProblemSampler, evaluation_resets, sampling_seed
-from runners.rllib.rollout import EnvName, GroupReset, Rollout, SampledTokens, SampleRequest, SampleResult
-from runners.rllib.summaries import evaluation_summary, group_summary, step_summary
-from runners.rllib.weight_sync import WeightSync
+from runners.sampling.refills import StepSample, sample_step
+from runners.sampling.problems import ProblemSampler, evaluation_resets, sampling_seed
+from runners.sampling.rollout import EnvName, GroupReset, Rollout, SampledTokens, SampleRequest, SampleResult
+from runners.sampling.summaries import evaluation_summary, group_summary, step_summary
+from runners.weights.link import WeightSync
 from runners.settings import AdvantageSettings
 from runners.updating.batch import build_train_batch, padded_columns
 

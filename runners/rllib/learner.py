@@ -20,7 +20,7 @@ from transformers import AutoTokenizer
 
 from agents.models import resolve_model
 from runners.objectives.objective import ObjectiveConfig
-from runners.rllib.weight_sender import WeightSender
+from runners.weights.sender import WeightSender
 from runners.settings import AdvantageSettings, CriticSettings, PolicySettings, UpdateSettings
 from runners.updating.critic import CriticUpdater
 from runners.updating.model import make_optimizers, make_reference

@@ -10,7 +10,7 @@ import numpy as np
 from runners.objectives.advantages import GroupAdvantages
 from runners.objectives.batching import plan_minibatches
 from runners.objectives.reductions import Aggregation, sequence_loss_weights
-from runners.rllib.rollout import Rollout, SampledTokens
+from runners.sampling.rollout import Rollout, SampledTokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

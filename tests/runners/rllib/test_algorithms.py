@@ -26,7 +26,7 @@ from runners.objectives.gae import Moments, generalized_advantages, token_reward
 from runners.objectives.kl import kl_in_reward
 from runners.objectives.objective import ObjectiveInputs, policy_loss
 from runners.rllib.grpo import GRPO, GRPOConfig
-from runners.rllib.rollout import Rollout
+from runners.sampling.rollout import Rollout
 from runners.updating.batch import BatchPlan, build_train_batch
 
 L = log(2)

@@ -4,10 +4,10 @@ import math
 import numpy as np
 import pytest
 
-from runners.rllib.dynamic_sampling import has_spread, sample_step
-from runners.rllib.problem_sampler import ProblemSampler
-from runners.rllib.rollout import Rollout, SampleResult
-from runners.rllib.summaries import step_summary
+from runners.sampling.refills import has_spread, sample_step
+from runners.sampling.problems import ProblemSampler
+from runners.sampling.rollout import Rollout, SampleResult
+from runners.sampling.summaries import step_summary
 from runners.run_folder.metrics import metrics_row
 from tests.runners.rllib.conftest import small_config
 

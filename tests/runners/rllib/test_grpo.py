@@ -107,7 +107,7 @@ def _fill_value_head(learner):
 def _fixed_columns(num_learners, advantage):
     """The same sixteen sequences for every algorithm, ordered for `num_learners` shards."""
     from runners.objectives.advantages import ADVANTAGES
-    from runners.rllib.rollout import Rollout
+    from runners.sampling.rollout import Rollout
 
     rng = np.random.default_rng(0)
 
@@ -170,7 +170,7 @@ def test_c24_a_killed_env_runner_is_restarted_and_the_step_repeated(build):
     algo = build(small_config().env_runners(num_env_runners=2))
     algo.train()
     calls = [functools.partial(_die_once, marker=algo.logdir + "/died")] * 2
-    from runners.rllib.calls import call_env_runners
+    from runners.rllib.workers import call_env_runners
 
     answers = call_env_runners(algo.env_runner_group, calls, timeout_s=60, restore=algo._restore_env_runners)
     assert answers == [1, 1]  # both came from env runners with the current weights

@@ -10,8 +10,8 @@ import tests.runners.two_turn_env  # noqa: F401  (registers TwoTurn-v0)
 from agents import SamplingParams
 from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.grpo import _as_batch
-from runners.rllib.problem_sampler import turn_seed
-from runners.rllib.rollout import GroupReset, SampleRequest
+from runners.sampling.problems import turn_seed
+from runners.sampling.rollout import GroupReset, SampleRequest
 from runners.updating.batch import padded_columns
 from runners.run_folder.metrics import metrics_row
 from tests.runners.rllib.conftest import small_config

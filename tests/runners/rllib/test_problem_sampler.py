@@ -1,6 +1,6 @@
 import pytest
 
-from runners.rllib.problem_sampler import ProblemSampler, evaluation_resets, sampling_seed
+from runners.sampling.problems import ProblemSampler, evaluation_resets, sampling_seed
 
 
 def indices(resets):

@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM
 
 import agents
 from agents import registry
-from runners.rllib.weight_paths import EnginePlace, choose_path
-from runners.rllib.weight_sender import LearnerPlace
+from runners.weights.paths import EnginePlace, choose_path
+from runners.weights.sender import LearnerPlace
 from runners.run_folder.metrics import metrics_row
 from tests.runners.rllib.conftest import small_config
 

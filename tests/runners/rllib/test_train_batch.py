@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from runners.objectives.advantages import group_advantages
-from runners.rllib.rollout import Rollout
+from runners.sampling.rollout import Rollout
 from runners.updating.batch import BatchPlan, build_train_batch, padded_columns
 
 

@@ -9,8 +9,8 @@ import agents
 from agents import registry
 from runners.rllib import settings_check
 from runners.rllib.env_runner import TextEnvRunner
-from runners.rllib.weight_paths import EnginePlace, choose_path
-from runners.rllib.weight_sender import LearnerPlace
+from runners.weights.paths import EnginePlace, choose_path
+from runners.weights.sender import LearnerPlace
 from runners.run_folder.metrics import metrics_row
 from tests.runners.rllib.conftest import small_config
 

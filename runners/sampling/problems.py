@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from runners.rllib.rollout import GroupReset
+from runners.sampling.rollout import GroupReset
 
 # Seeds of evaluation problems start here, far from those that training uses.
 _EVALUATION_SEED = 2**30

@@ -19,10 +19,10 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
 from agents.weight_group import LEARNER_RANK
 from agents.weight_transfer import TensorSpec, WeightGroup, WeightHandles, WeightPart
-from runners.rllib.calls import call_each, env_runner_ids
+from runners.rllib.workers import call_each, env_runner_ids
 from runners.rllib.config import GRPOSettings
-from runners.rllib.weight_paths import EnginePlace, WeightPath, choose_path
-from runners.rllib.weight_sender import LearnerPlace
+from runners.weights.paths import EnginePlace, WeightPath, choose_path
+from runners.weights.sender import LearnerPlace
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from agents import Agent, Completion
-from runners.rllib.rollout import GroupReset, Rollout
+from runners.sampling.rollout import GroupReset, Rollout
 
 
 class Episode:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from runners.rllib.weight_sender import LearnerPlace
+from runners.weights.sender import LearnerPlace
 
 WeightPath = Literal["object_store", "ipc", "collective"]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from runners.objectives.advantages import GroupAdvantages
-from runners.rllib.dynamic_sampling import StepSample
-from runners.rllib.rollout import Rollout
+from runners.sampling.refills import StepSample
+from runners.sampling.rollout import Rollout
 
 
 def rollout_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runners.rllib.rollout import Rollout, SampleResult
+from runners.sampling.rollout import Rollout, SampleResult
 
 logger = logging.getLogger(__name__)
 

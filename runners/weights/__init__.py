@@ -1,0 +1,1 @@
+"""The learner's weights on their way to every engine, over one of few paths. No ray in here."""
