@@ -9,49 +9,50 @@ Group Relative Policy Optimization: Shao et al., DeepSeekMath, https://arxiv.org
 
 from __future__ import annotations
 
-import operator
 import time
-from collections.abc import Callable
-from functools import partial
+from contextlib import suppress
+from operator import attrgetter, methodcaller
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import gymnasium as gym
 import numpy as np
+from ray.exceptions import RayError
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils import force_list
-from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 from ray.tune import register_trainable
 
 from agents import SamplingParams
 from agents.models import resolve_model
 from runners.objectives.advantages import GroupAdvantages, estimate_advantages
 from runners.objectives.reward_shaping import overlong_punishment
-from runners.rllib.workers import broadcast, call_env_runners
 from runners.rllib.config import GRPOSettings
-from runners.sampling.refills import StepSample, sample_step
-from runners.sampling.problems import ProblemSampler, evaluation_resets, sampling_seed
-from runners.sampling.rollout import EnvName, GroupReset, Rollout, SampledTokens, SampleRequest, SampleResult
+from runners.rllib.private import OneSetOfEngines
+from runners.rllib.workers import EnvRunners, Learners
+from runners.sampling.environments import resolved_options
+from runners.sampling.problems import ProblemSampler, evaluation_resets
+from runners.sampling.refills import StepGroups, StepSample
+from runners.sampling.rollout import EnvName, GroupReset, Rollout, SampleRequest, SampleResult
 from runners.sampling.summaries import evaluation_summary, group_summary, step_summary
-from runners.weights.link import WeightSync
-from runners.settings import AdvantageSettings
+from runners.settings import AdvantageSettings, EngineSettings
 from runners.updating.batch import build_train_batch, padded_columns
+from runners.weights.check import check_delivery
+from runners.weights.link import WeightLink
 
-T = TypeVar("T")
 _PROBE_TOKENS = 8
 
 
 class GRPOConfig(GRPOSettings):
-    """Configuration of `GRPO`; every setting is documented in `GRPOSettings`."""
+    """Configuration of `GRPO`; every setting is documented in docs/settings.md."""
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or GRPO)
 
 
-class GRPO(Algorithm):
-    """Each iteration: choose problems, sample groups, compute advantages, update the policy, hand out the weights."""
+class GRPO(OneSetOfEngines, Algorithm):
+    """Each iteration: draw problems, sample groups, compute advantages, update the policy, deliver the weights."""
 
     config: GRPOSettings
 
@@ -61,52 +62,47 @@ class GRPO(Algorithm):
         return GRPOConfig()
 
     def setup(self, config: GRPOSettings) -> None:
-        """Pins what may differ between machines, then builds env runners and learners."""
+        """Pins what may differ between machines, builds env runners and learners, and delivers the first weights."""
         self.num_env_runner_restarts = 0
-        self.sync_difference = 0.0
         # Resolved once here: a wrong name fails before any worker starts, and a hub model is fetched once.
         resolve_model(self.config.policy_model)
         self._pin_env_configs()
         super().setup(config)
-        local = self.env_runner_group.local_env_runner
-        self.problem_sampler = ProblemSampler(local.num_problems("train"), self.config.seed or 0)
-        self._num_eval_problems = local.num_problems("eval")
+        environments = self.env_runner_group.local_env_runner.environments
+        self.problems = ProblemSampler(environments.num_problems("train"), self.config.seed or 0)
+        self._num_eval_problems = environments.num_problems("eval")
         self.evaluation_rollouts: list[Rollout] = []
-        self.weight_sync = WeightSync(self.config, self.learner_group, self.env_runner_group)
-        self._sync_weights()
+        together, sync_timeout_s = self.config.fully_shard, self.config.sync_timeout_s
+        self.learners = Learners(self.learner_group, "", together=together)
+        self.updaters = Learners(self.learner_group, "updater", together=together)
+        self.samplers = EnvRunners(self.env_runner_group, "sampler", timeout_s=self.config.sample_timeout_s)
+        self.link = WeightLink(
+            self.config.noun(EngineSettings),
+            Learners(self.learner_group, "sender", together=together),
+            EnvRunners(self.env_runner_group, "receiver", timeout_s=sync_timeout_s),
+            self._restart_failed_engines,
+        )
+        self._deliver_weights()
 
     def training_step(self) -> None:
         """One step of GRPO, on new problems."""
         started = time.perf_counter()
-        sample = self._sample_step()
+        groups = StepGroups(self.config.num_prompts, self.config.max_refills if self.config.dynamic_sampling else 0)
+        while groups.wanted:
+            problems = self.problems.draw(groups.wanted)
+            groups.add(self._sample(problems, self.config.sampling_params(), "train"))
+            self._check_dropped(groups.num_dropped_prompts)
+        sample = groups.sample()
         sampled = time.perf_counter()
-        self.weight_sync.sleep()
-        advantages = self._advantages(sample.rollouts)
-        self._update(sample.rollouts, advantages)
-        updated = time.perf_counter()
-        self._sync_weights()
-        synced = time.perf_counter()
 
-        summary = {**step_summary(sample), **group_summary(advantages)}
-        tokens = summary["num_sampled_completion_tokens"]
-        self._log(
-            "rollouts",
-            **summary,
-            num_env_runner_restarts=self.num_env_runner_restarts,
-            epoch=self.problem_sampler.epoch,
-            policy_version=self.policy_version,
-            sync_logprob_diff=self.sync_difference,
-            sample_s=sampled - started,
-            update_s=updated - sampled,
-            sync_s=synced - updated,
-            tokens_per_s=tokens / (synced - started),
-            sample_tokens_per_s=tokens / (sampled - started),
-        )
-        self._log_lifetime(("rollouts", "num_sampled_completion_tokens_lifetime"), tokens)
-        # The names that RLlib's own stoppers and schedulers look for.
-        self._log(ENV_RUNNER_RESULTS, episode_return_mean=summary["reward_mean"])
-        num_steps = sum(r.num_turns for r in (*sample.rollouts, *sample.discarded))
-        self._log_lifetime((ENV_RUNNER_RESULTS, "num_env_steps_sampled_lifetime"), num_steps)
+        self.link.sleep()
+        advantages = self._advantages(sample.rollouts)
+        rng = np.random.default_rng([self.config.seed or 0, self.iteration, 1])
+        self._update(build_train_batch(sample.rollouts, advantages, self.config.batch_plan(), rng))
+        updated = time.perf_counter()
+
+        self._deliver_weights()
+        self._log_step(sample, advantages, (started, sampled, updated, time.perf_counter()))
 
     def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
         """Evaluates on the held-out problems: greedy, and sampled at the training temperature.
@@ -116,18 +112,75 @@ class GRPO(Algorithm):
         Returns:
             {"greedy": `evaluation_summary`, "sampled": the same, "env_runners": {"episode_return_mean": greedy's}}.
         """
-        resets = evaluation_resets(self._num_eval_problems, self.config.evaluation_duration)
-        greedy = self._sample(resets, self.config.sampling_params(n=1, temperature=0.0), "eval").rollouts
-        sampled = self._sample(resets, self.config.sampling_params(n=1), "eval").rollouts
+        problems = evaluation_resets(self._num_eval_problems, self.config.evaluation_duration)
+        greedy = self._sample(problems, self.config.sampling_params(n=1, temperature=0.0), "eval").rollouts
+        sampled = self._sample(problems, self.config.sampling_params(n=1), "eval").rollouts
         if not greedy:
-            raise ValueError(_all_dropped_message(self.config.max_prompt_tokens))
+            raise _all_dropped(self.config.max_prompt_tokens)
         self.evaluation_rollouts = greedy
         results = {"greedy": evaluation_summary(greedy), "sampled": evaluation_summary(sampled)}
         return {**results, ENV_RUNNER_RESULTS: {"episode_return_mean": results["greedy"]["reward_mean"]}}
 
+    def _sample(self, problems: list[GroupReset], sampling: SamplingParams, env: EnvName) -> SampleResult:
+        """Samples whole groups, shared out over the env runners."""
+        shares = np.array_split(np.arange(len(problems)), max(1, self.config.num_env_runners))
+        requests = [
+            SampleRequest(
+                resets=[problems[i] for i in share],
+                sampling=sampling,
+                seed=self.config.seed or 0,
+                max_prompt_tokens=self.config.max_prompt_tokens,
+                max_episode_tokens=self.config.max_episode_tokens,
+                env=env,
+            )
+            for share in shares
+            if share.size
+        ]
+        calls = [methodcaller("sample", request) for request in requests]
+        results = self.samplers.share_out(calls, restore=self._restore_env_runners)
+        result = SampleResult(
+            rollouts=[rollout for part in results for rollout in part.rollouts],
+            num_dropped_prompts=sum(part.num_dropped_prompts for part in results),
+        )
+        stale = {rollout.policy_version for rollout in result.rollouts} - {self.policy_version}
+        if stale:
+            raise RuntimeError(f"Completions of policy versions {sorted(stale)} in step {self.policy_version}.")
+        return result
+
+    def _advantages(self, rollouts: list[Rollout]) -> GroupAdvantages:
+        settings = self.config.noun(AdvantageSettings)
+        rewards = np.array([r.reward for r in rollouts])
+        if buffer := settings.overlong_buffer_tokens(self.config.max_tokens):
+            lengths = np.array([r.num_own_tokens for r in rollouts])
+            rewards += settings.overlong_penalty * overlong_punishment(lengths, self.config.max_tokens, buffer)
+        # With a critic the Updater takes the KL off the reward of each token.
+        if self.config.kl_coeff and self.config.kl_placement == "reward" and not settings.use_critic:
+            batch = {**padded_columns(rollouts), "rewards": rewards.astype(np.float32)}
+            rewards = self.updaters.ask(methodcaller("rewards_less_kl", batch))
+        group_ids = np.array([r.group_id for r in rollouts])
+        return estimate_advantages(settings.advantage, rewards, group_ids)
+
+    def _update(self, columns: dict[str, np.ndarray]) -> None:
+        batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=len(columns["lengths"]))
+        results = self.learner_group.update(batch=batch)
+        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+
+    def _deliver_weights(self) -> None:
+        """Gives every engine the learner's weights, and compares both."""
+        self.policy_version: int = self.updaters.ask(attrgetter("policy_version"))
+        self.link.deliver(self.policy_version)
+        self.sync_difference = 0.0
+        if self.config.sync_check_bound is None:
+            return
+        sampling = self.config.sampling_params(n=1, max_tokens=_PROBE_TOKENS, seed=0)
+        probes = list(self.samplers.call_all(methodcaller("probe", sampling)).values())
+        if probes:  # else every engine has just failed: the next call restores them and comes back here
+            settings = self.config.noun(EngineSettings)
+            self.sync_difference = check_delivery(probes, self.updaters, settings, self.policy_version)
+
     def save_policy(self, folder: str | Path) -> None:
         """Writes the policy as a Hugging Face folder: configuration, safetensors, tokenizer."""
-        self._ask_first_learner(partial(_save_policy, folder=folder))
+        self.learners.ask(methodcaller("save_policy", folder))
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Returns RLlib's state and the problem sampler's."""
@@ -137,10 +190,15 @@ class GRPO(Algorithm):
             not_components = [*force_list(not_components), COMPONENT_LEARNER_GROUP]
         state = super().get_state(components, not_components=not_components, **kwargs)
         if gather:
-            learner = self._ask_first_learner(operator.methodcaller("get_state"))
-            state[COMPONENT_LEARNER_GROUP] = {COMPONENT_LEARNER: learner}
-        state["problem_sampler"] = self.problem_sampler.get_state()
+            state[COMPONENT_LEARNER_GROUP] = {COMPONENT_LEARNER: self.learners.ask(methodcaller("get_state"))}
+        state["problem_sampler"] = self.problems.get_state()
         return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from `get_state`."""
+        super().set_state(state)
+        if "problem_sampler" in state:
+            self.problems.set_state(state["problem_sampler"])
 
     def save_to_path(self, path: Any = None, *, state: dict[str, Any] | None = None, **kwargs: Any) -> str:
         """Saves `state`, or the current one, as RLlib does."""
@@ -148,196 +206,84 @@ class GRPO(Algorithm):
             state = self.get_state()
         return super().save_to_path(path, state=state, **kwargs)
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `get_state`."""
-        super().set_state(state)
-        if "problem_sampler" in state:
-            self.problem_sampler.set_state(state["problem_sampler"])
-
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        """Restores a checkpoint and hands its weights to the agents before it returns."""
+        """Restores a checkpoint and delivers its weights before it returns."""
         super().restore_from_path(path, *args, **kwargs)
-        self._sync_weights()
+        self._deliver_weights()
 
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:
         """Brings dead env runners back, as RLlib does before each step, and gives them the current weights."""
         restored = super().restore_env_runners(env_runner_group)
         if restored:
-            self.weight_sync.forget_group()
+            self.link.forget_group()
             self.num_env_runner_restarts += len(restored)
-            self._sync_weights()
+            self._deliver_weights()
         return restored
 
     def cleanup(self) -> None:
         """Gives back what the weight transfers took, and stops everything."""
-        if hasattr(self, "weight_sync"):  # not where `setup` failed before it
-            self.weight_sync.close()
+        if hasattr(self, "link"):  # not where `setup` failed before it
+            with suppress(RuntimeError, RayError):  # a learner that died has nothing to give back
+                self.link.close()
         super().cleanup()
 
-    @classmethod
-    def _should_create_evaluation_env_runners(cls, eval_config: Any) -> bool:
-        """Never: a second set of engines would hold a second copy of the model."""
-        return False
-
     def _pin_env_configs(self) -> None:
-        """Replaces options such as dataset="auto" by what they resolve to here, so that all workers agree.
-
-        An environment that has such options names their resolved values in `resolved_options`.
-        """
+        """Replaces options such as dataset="auto" by what they resolve to here, so that all workers agree."""
         config = self.config.copy(copy_frozen=False)
         evaluation_config = dict(config.evaluation_config or {})
-        pinned = _resolved_options(config.env, dict(config.env_config))
+        pinned = resolved_options(config.env, config.env_config)
         config.environment(env_config=pinned)
         overrides = {**pinned, **evaluation_config.get("env_config", {})}
-        evaluation_config["env_config"] = _resolved_options(config.env, overrides)
+        evaluation_config["env_config"] = resolved_options(config.env, overrides)
         config.evaluation(evaluation_config=evaluation_config)
         config.freeze()
         self.config = config
 
-    def _sample_step(self) -> StepSample:
-        """Samples `num_prompts` groups; see `dynamic_sampling`."""
-        config = self.config
-        sample = sample_step(
-            lambda count: self._sample(self.problem_sampler.draw(count), config.sampling_params(), "train"),
-            num_prompts=config.num_prompts,
-            max_refills=config.max_refills if config.dynamic_sampling else 0,
-            max_dropped_prompts=self.problem_sampler.num_problems or 10 * config.num_prompts,
-        )
-        if sample is None:
-            raise ValueError(_all_dropped_message(config.max_prompt_tokens))
-        stale = {r.policy_version for r in sample.rollouts} - {self.policy_version}
-        if stale:
-            raise RuntimeError(f"Completions of policy versions {sorted(stale)} in step {self.policy_version}.")
-        return sample
-
-    def _sample(self, resets: list[GroupReset], sampling: SamplingParams, env: EnvName) -> SampleResult:
-        """Samples whole groups, shared out over the env runners."""
-        shares = np.array_split(np.arange(len(resets)), max(1, self.config.num_env_runners))
-        tasks = []
-        for share in shares:
-            if not share.size:
-                continue
-            groups = [resets[i] for i in share]
-            seed = sampling_seed(self.config.seed or 0, groups[0].group_id, env)
-            request = SampleRequest(
-                resets=groups,
-                sampling=self.config.sampling_params(base=sampling, seed=seed),
-                max_prompt_tokens=self.config.max_prompt_tokens,
-                max_episode_tokens=self.config.max_episode_tokens,
-                env=env,
-            )
-            tasks.append(partial(_sample_request, request=request))
-        results = call_env_runners(
-            self.env_runner_group, tasks, timeout_s=self.config.sample_timeout_s, restore=self._restore_env_runners
-        )
-        return SampleResult(
-            rollouts=[rollout for result in results for rollout in result.rollouts],
-            num_dropped_prompts=sum(result.num_dropped_prompts for result in results),
-        )
-
     def _restore_env_runners(self) -> None:
         self.restore_env_runners(self.env_runner_group)
         # An engine may have failed under a living env runner.
-        broadcast(self.env_runner_group, _restart_failed_engine, timeout_s=self.config.sample_timeout_s)
-        self.weight_sync.forget_group()
-        self._sync_weights()
+        self._restart_failed_engines()
+        self.link.forget_group()
+        self._deliver_weights()
 
-    def _advantages(self, rollouts: list[Rollout]) -> GroupAdvantages:
-        rewards = np.array([r.reward for r in rollouts])
-        settings = self.config.noun(AdvantageSettings)
-        if buffer := settings.overlong_buffer_tokens(self.config.max_tokens):
-            lengths = np.array([r.num_own_tokens for r in rollouts])
-            rewards += self.config.overlong_penalty * overlong_punishment(lengths, self.config.max_tokens, buffer)
-        # With a critic the learner takes the KL off the reward of each token.
-        if self.config.kl_coeff and self.config.kl_placement == "reward" and not settings.use_critic:
-            batch = {**padded_columns(rollouts), "rewards": rewards.astype(np.float32)}
-            rewards = self._ask_first_learner(partial(_rewards_less_kl, batch=batch))
-        group_ids = np.array([r.group_id for r in rollouts])
-        return estimate_advantages(self.config.advantage, rewards, group_ids)
+    def _restart_failed_engines(self) -> None:
+        env_runners = EnvRunners(self.env_runner_group, "", timeout_s=self.config.sample_timeout_s)
+        env_runners.call_all(methodcaller("restart_failed_engine"))
 
-    def _update(self, rollouts: list[Rollout], advantages: GroupAdvantages) -> None:
-        rng = np.random.default_rng([self.config.seed or 0, self.iteration, 1])
-        columns = build_train_batch(rollouts, advantages, self.config.batch_plan(), rng)
-        results = self.learner_group.update(batch=_as_batch(columns))
-        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+    def _check_dropped(self, num_dropped_prompts: int) -> None:
+        if num_dropped_prompts >= (self.problems.num_problems or 10 * self.config.num_prompts):
+            raise _all_dropped(self.config.max_prompt_tokens)
 
-    def _sync_weights(self) -> None:
-        """Hands the learner's weights to every agent, and waits until all have them."""
-        self.policy_version = self.weight_sync.send()
-        if self.config.sync_check_bound is not None:
-            self._check_sync(self.config.sync_check_bound)
-
-    def _check_sync(self, bound: float) -> None:
-        """Compares each engine's log-probabilities of a fixed prompt's completion with the learner's.
-
-        Raises:
-            RuntimeError: If they differ by more than `bound` in the mean: the engine does not run these weights.
-        """
-        sampling = self.config.sampling_params(n=1, max_tokens=_PROBE_TOKENS, seed=0)
-        probes = broadcast(
-            self.env_runner_group, partial(_probe, sampling=sampling), timeout_s=self.config.sync_timeout_s
-        )
-        if not probes:
-            return  # every engine has just failed: the next call restores them and comes back here
-        mean, largest = self._ask_first_learner(partial(_rollout_difference, batch=padded_columns(probes)))
-        self.sync_difference = mean
-        if not mean <= bound:
-            raise RuntimeError(
-                f"After the weight sync to policy version {self.policy_version}, engine {self.config.engine!r} and "
-                f"learner differ by {mean:.3g} nats a token (largest {largest:.3g}) on a fixed prompt; allowed are "
-                f"{bound}. The engine does not run the learner's weights, or in another precision: check its dtype, or "
-                "raise agents(sync_check_bound=...)."
-            )
-
-    def _ask_first_learner(self, question: Callable[[Any], T]) -> T:
-        return self.weight_sync.ask_first_learner(question)
-
-    def _log(self, key: str, **values: float) -> None:
+    def _log_step(self, sample: StepSample, advantages: GroupAdvantages, times: tuple[float, ...]) -> None:
+        started, sampled, updated, delivered = times
+        summary = {**step_summary(sample), **group_summary(advantages)}
+        tokens = summary["num_sampled_completion_tokens"]
+        values = {
+            **summary,
+            "num_env_runner_restarts": self.num_env_runner_restarts,
+            "epoch": self.problems.epoch,
+            "policy_version": self.policy_version,
+            "sync_logprob_diff": self.sync_difference,
+            "sample_s": sampled - started,
+            "update_s": updated - sampled,
+            "sync_s": delivered - updated,
+            "tokens_per_s": tokens / (delivered - started),
+            "sample_tokens_per_s": tokens / (sampled - started),
+        }
         for name, value in values.items():
-            self.metrics.log_value((key, name), value, window=1)
-
-    def _log_lifetime(self, key: tuple[str, str], value: float) -> None:
-        self.metrics.log_value(key, value, reduce="lifetime_sum")
-
-
-def _sample_request(env_runner: Any, *, request: SampleRequest) -> SampleResult:
-    return env_runner.sample(request)
-
-
-def _probe(env_runner: Any, *, sampling: SamplingParams) -> SampledTokens:
-    return env_runner.probe(sampling)
+            self.metrics.log_value(("rollouts", name), value, window=1)
+        num_steps = sum(r.num_turns for r in (*sample.rollouts, *sample.discarded))
+        for key, value in (
+            (("rollouts", "num_sampled_completion_tokens_lifetime"), tokens),
+            ((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), num_steps),
+        ):
+            self.metrics.log_value(key, value, reduce="lifetime_sum")
+        # The name that RLlib's own stoppers and schedulers look for.
+        self.metrics.log_value((ENV_RUNNER_RESULTS, "episode_return_mean"), summary["reward_mean"], window=1)
 
 
-def _restart_failed_engine(env_runner: Any) -> None:
-    env_runner.restart_failed_engine()
-
-
-def _save_policy(learner: Any, *, folder: str | Path) -> None:
-    learner.save_policy(folder)
-
-
-def _rewards_less_kl(learner: Any, *, batch: dict[str, np.ndarray]) -> np.ndarray:
-    return learner.updater.rewards_less_kl(batch)
-
-
-def _rollout_difference(learner: Any, *, batch: dict[str, np.ndarray]) -> tuple[float, float]:
-    return learner.updater.rollout_difference(batch)
-
-
-def _as_batch(columns: dict[str, np.ndarray]) -> MultiAgentBatch:
-    return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=len(columns["lengths"]))
-
-
-def _resolved_options(env_id: Any, options: dict[str, Any]) -> dict[str, Any]:
-    env = gym.make(env_id, disable_env_checker=True, **options)
-    if env.has_wrapper_attr("resolved_options"):
-        options = {**options, **env.get_wrapper_attr("resolved_options")}
-    env.close()
-    return options
-
-
-def _all_dropped_message(limit: int) -> str:
-    return (
+def _all_dropped(limit: int) -> ValueError:
+    return ValueError(
         f"Every prompt is longer than max_prompt_tokens={limit}: nothing is left to sample. "
         "Raise it with training(max_prompt_tokens=...) or --set max_prompt_tokens=N."
     )

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray.rllib.core import ALL_MODULES, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
@@ -20,7 +21,8 @@ from transformers import AutoTokenizer
 
 from agents.models import resolve_model
 from runners.objectives.objective import ObjectiveConfig
-from runners.weights.sender import WeightSender
+from runners.rllib.private import BareModules
+from runners.rllib.stored_weights import store
 from runners.settings import AdvantageSettings, CriticSettings, PolicySettings, UpdateSettings
 from runners.updating.critic import CriticUpdater
 from runners.updating.model import make_optimizers, make_reference
@@ -28,15 +30,19 @@ from runners.updating.ranks import is_rank_0
 from runners.updating.scorer import Scorer
 from runners.updating.sharding import keep_state_full
 from runners.updating.updater import Updater
+from runners.weights.sender import WeightSender
 
 _POLICY_VERSION = "policy_version"
 
 
-class GRPOLearner(TorchLearner):
+class GRPOLearner(BareModules, TorchLearner):
     """Builds module, optimizers and Updater, and gives the Updater the batches.
 
     RLlib holds the optimizers' states and learning rates. With `fully_shard` everything that returns weights or state
     must be asked of all learners at once.
+
+    Attributes:
+        updater, sender: For the driver to call.
     """
 
     def build(self) -> None:
@@ -57,7 +63,13 @@ class GRPOLearner(TorchLearner):
             self.updater: Updater = CriticUpdater(critic, scorer, optimizers, update, objective, reference=reference)
         else:
             self.updater = Updater(scorer, optimizers, update, objective, reference=reference)
-        self.weight_sender = WeightSender(scorer.model)
+        self.sender = WeightSender(
+            self.updater,
+            sharded=update.fully_shard,
+            node=ray.get_runtime_context().get_node_id(),
+            address=ray.util.get_node_ip_address(),
+            **({"share": store} if config.num_env_runners else {}),
+        )
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """Registers the optimizers of `make_optimizers`."""
@@ -112,6 +124,3 @@ class GRPOLearner(TorchLearner):
     @property
     def _scorer(self) -> Scorer:
         return self.module[DEFAULT_MODULE_ID].scorer
-
-    def _make_modules_ddp_if_necessary(self) -> None:
-        """Leaves the modules bare: the Updater sums the gradients itself; see `runners.rllib.private`."""

@@ -1,140 +1,169 @@
-"""Calls to the env runners that wait, surface errors, and repeat what a dead env runner or engine left undone."""
+"""Calls to env runners and learners: each is a method of a noun that they hold, answers and errors come back.
+
+A call is an `operator.methodcaller`. What it raises returns as a value, since RLlib ends the process of a worker whose
+call raises, and a wrong setting would become an endless row of restarts. RLlib's calls and their traps are known here
+alone: its public `foreach_env_runner` returns no answer for a worker that died or is late, and no ids beside the
+answers; `foreach_learner` takes callables only.
+"""
 
 from __future__ import annotations
 
-import functools
 import logging
+import operator
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
+from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
 from agents import EngineError
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+Call = Callable[[Any], Any]
 _MAX_ATTEMPTS = 4
-
-
-def call_env_runners(
-    group: EnvRunnerGroup,
-    tasks: Sequence[Callable[[Any], T]],
-    *,
-    timeout_s: float,
-    restore: Callable[[], None],
-) -> list[T]:
-    """Runs each task on one env runner and returns the results in the tasks' order.
-
-    Where an env runner dies, does not answer within `timeout_s`, or has its engine fail, `restore` is called and the
-    task repeated by whichever env runner is free: a task must therefore bring its own seed.
-
-    Args:
-        group: The env runners; the local one does the work where there is no other.
-        tasks: Functions of an env runner.
-        timeout_s: Bound on one round of calls to remote env runners, in seconds.
-        restore: Brings dead env runners and engines back, with the current weights.
-
-    Raises:
-        RuntimeError: If a task is still undone after several attempts.
-        Exception: What a task raised, as it raised it.
-    """
-    results: dict[int, T] = {}
-    for attempt in range(1, _MAX_ATTEMPTS + 1):
-        workers = env_runner_ids(group)
-        undone = [number for number in range(len(tasks)) if number not in results]
-        for start in range(0, len(undone), len(workers) or len(undone)):
-            round_ = {number: tasks[number] for number in undone[start : start + len(workers)]}
-            results.update(_call_round(group, round_, workers, timeout_s))
-        if len(results) == len(tasks):
-            return [results[number] for number in range(len(tasks))]
-        logger.warning(
-            "%d of %d calls to env runners failed (attempt %d of %d): restoring env runners and engines",
-            len(tasks) - len(results),
-            len(tasks),
-            attempt,
-            _MAX_ATTEMPTS,
-        )
-        restore()
-    raise RuntimeError(
-        f"{len(tasks) - len(results)} of {len(tasks)} calls to env runners failed {_MAX_ATTEMPTS} times in a row; "
-        f"env runners alive: {env_runner_ids(group) or 'none'}. The warnings above say why each one stopped."
-    )
-
-
-def broadcast(group: EnvRunnerGroup, task: Callable[[Any], T], *, timeout_s: float) -> list[T]:
-    """Runs a task on every living env runner, waits for all of them, and returns the results of those that answered.
-
-    Raises:
-        Exception: What the task raised, as it raised it.
-    """
-    return list(call_each(group, lambda number: task, timeout_s=timeout_s).values())
-
-
-def call_each(group: EnvRunnerGroup, task_of: Callable[[int], Callable[[Any], T]], *, timeout_s: float) -> dict[int, T]:
-    """Does what `broadcast` does with a task of its own for every env runner id; returns the results by id."""
-    workers = env_runner_ids(group)
-    return _call_round(group, {number: task_of(number) for number in workers}, workers, timeout_s)
-
-
-def env_runner_ids(group: EnvRunnerGroup) -> list[int]:
-    """Returns the ids of the env runners that do the work; 0 is the local one."""
-    return group.healthy_env_runner_ids() if group.num_remote_env_runners() else [0]
-
-
-def _call_round(
-    group: EnvRunnerGroup, tasks: dict[int, Callable[[Any], T]], workers: list[int], timeout_s: float
-) -> dict[int, T]:
-    """Gives each task to one env runner; returns the results of those that answered, by task number."""
-    functions = [functools.partial(_answer, number=number, task=task) for number, task in tasks.items()]
-    if workers == [0]:
-        answers = [function(group.local_env_runner) for function in functions]
-    else:
-        answers = _remote_answers(group, functions, workers, timeout_s)
-    for answer in answers:
-        if isinstance(answer.error, EngineError):
-            logger.warning("The engine of env runner %d failed: %s", answer.env_runner, answer.error)
-        elif answer.error is not None:
-            raise answer.error
-    return {answer.number: answer.value for answer in answers if answer.error is None}
-
-
-def _remote_answers(
-    group: EnvRunnerGroup, functions: Sequence[Callable[[Any], _Answer]], workers: list[int], timeout_s: float
-) -> list[_Answer]:
-    """Returns the answers of the env runners that live to give one."""
-    # The public foreach_env_runner does not say whose answer is missing, or why.
-    results = group._worker_manager.foreach_actor(
-        list(functions), remote_actor_ids=workers[: len(functions)], timeout_seconds=timeout_s
-    )
-    for result in results:
-        if not result.ok:
-            logger.warning("Env runner %d died: %s", result.actor_id, str(result.get()).strip().splitlines()[0])
-    return [result.get() for result in results if result.ok]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:
-    """What a task returned or raised, and where."""
+    """What a call returned or raised, and where."""
 
-    number: int
-    env_runner: int
+    worker: int
     value: Any = None
     error: Exception | None = None
 
 
-def _answer(env_runner: Any, *, number: int, task: Callable[[Any], Any]) -> _Answer:
-    """Runs the task where the env runner lives.
+class EnvRunners:
+    """What the env runners of a group hold under one name; the local one's where there is no other.
 
-    Whatever it raises comes back as a value: RLlib ends the process of an env runner whose call raises, and a wrong
-    setting would become an endless row of restarts.
+    Args:
+        group: RLlib's.
+        noun: "sampler", "receiver" or another attribute of `TextEnvRunner`.
+        timeout_s: Bound on a round of calls to remote env runners, in seconds.
     """
-    answer = functools.partial(_Answer, number=number, env_runner=env_runner.worker_index or 0)
+
+    def __init__(self, group: EnvRunnerGroup, noun: str, *, timeout_s: float) -> None:
+        self._group, self._noun, self._timeout_s = group, noun, timeout_s
+
+    def ids(self) -> list[int]:
+        """Returns the ids of the env runners that do the work; 0 is the local one."""
+        return self._group.healthy_env_runner_ids() if self._group.num_remote_env_runners() else [0]
+
+    def call(self, calls: Mapping[int, Call]) -> dict[int, Any]:
+        """Makes a call on each of some env runners; returns the answers of those that lived to give one, by id.
+
+        Raises:
+            Exception: What a call raised, as it raised it; but an `EngineError` is a warning and no answer.
+        """
+        function = partial(_answer, calls=calls, noun=self._noun)
+        if list(calls) == [0]:
+            answers = [function(self._group.local_env_runner)]
+        else:
+            answers = self._group.foreach_env_runner(
+                function,
+                local_env_runner=False,
+                remote_worker_ids=list(calls),
+                timeout_seconds=self._timeout_s,
+            )
+        for answer in answers:
+            if isinstance(answer.error, EngineError):
+                logger.warning("The engine of env runner %d failed: %s", answer.worker, answer.error)
+            elif answer.error is not None:
+                raise answer.error
+        if silent := calls.keys() - {answer.worker for answer in answers}:
+            logger.warning("Env runners %s died, or did not answer within %g s", sorted(silent), self._timeout_s)
+        return {answer.worker: answer.value for answer in answers if answer.error is None}
+
+    def call_all(self, call: Call) -> dict[int, Any]:
+        """Makes the same call on every env runner; returns the answers by id."""
+        return self.call(dict.fromkeys(self.ids(), call))
+
+    def share_out(self, calls: Sequence[Call], *, restore: Callable[[], None]) -> list[Any]:
+        """Makes each call on one env runner or another; returns the answers in the calls' order.
+
+        Where an env runner dies, is late, or has its engine fail, `restore` is called and the call repeated by
+        whichever env runner is free: a call must therefore bring its own seeds.
+
+        Args:
+            calls: What is to be done.
+            restore: Brings dead env runners and engines back, with the current weights.
+
+        Raises:
+            RuntimeError: If a call is still unanswered after several attempts.
+            Exception: What a call raised, as it raised it.
+        """
+        results: dict[int, Any] = {}
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
+            open_ = [number for number in range(len(calls)) if number not in results]
+            workers = self.ids()
+            for start in range(0, len(open_), len(workers) or len(open_)):
+                shares = dict(zip(workers, open_[start : start + len(workers)], strict=False))
+                answers = self.call({worker: calls[number] for worker, number in shares.items()})
+                results |= {shares[worker]: value for worker, value in answers.items()}
+            if len(results) == len(calls):
+                return [results[number] for number in range(len(calls))]
+            logger.warning(
+                "%d of %d calls to env runners failed (attempt %d of %d): restoring env runners and engines",
+                len(calls) - len(results),
+                len(calls),
+                attempt,
+                _MAX_ATTEMPTS,
+            )
+            restore()
+        raise RuntimeError(
+            f"{len(calls) - len(results)} of {len(calls)} calls to env runners failed {_MAX_ATTEMPTS} times in a row; "
+            f"env runners alive: {self.ids() or 'none'}. The warnings above say why each one stopped."
+        )
+
+
+class Learners:
+    """What the learners of a group hold under one name.
+
+    Args:
+        group: RLlib's.
+        noun: "updater", "sender", or "" for the learner itself.
+        together: Whether rank 0 has an answer only if all are asked, as sharded ranks do.
+    """
+
+    def __init__(self, group: LearnerGroup, noun: str, *, together: bool) -> None:
+        self._group, self._noun, self._together = group, noun, together
+
+    def ask(self, call: Call) -> Any:
+        """Returns rank 0's answer.
+
+        Raises:
+            RuntimeError: If it is gone.
+            Exception: What a learner raised.
+        """
+        return self._call(call, None if self._together or self._group.is_local else [0])
+
+    def tell(self, call: Call) -> None:
+        """Makes the call on every learner. Raises as `ask` does."""
+        self._call(call, None)
+
+    def _call(self, call: Call, ids: list[int] | None) -> Any:
+        function = partial(_answer, calls={0: call}, noun=self._noun)
+        results = self._group.foreach_learner(function, remote_actor_ids=ids)
+        answers = [result.get() for result in sorted(results, key=lambda result: result.actor_id or 0)]
+        if not answers:
+            raise RuntimeError("Rank 0 of the learners has died.")
+        for answer in answers:
+            error = answer if isinstance(answer, Exception) else answer.error
+            if error is not None:
+                raise error
+        return answers[0].value
+
+
+def _answer(worker: Any, *, calls: Mapping[int, Call], noun: str) -> _Answer:
+    """Makes this worker's call, where it lives."""
+    number = getattr(worker, "worker_index", None) or 0
     try:
-        return answer(value=task(env_runner))
+        return _Answer(worker=number, value=calls[number](operator.attrgetter(noun)(worker) if noun else worker))
     except Exception as error:
-        env_runner.engine_failed = isinstance(error, EngineError)
-        error.add_note(f"Raised in env runner {env_runner.worker_index or 0}:\n{traceback.format_exc()}")
-        return answer(error=error)
+        if isinstance(error, EngineError):
+            worker.engine_failed = True
+        error.add_note(f"Raised in {type(worker).__name__} {number}:\n{traceback.format_exc()}")
+        return _Answer(worker=number, error=error)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from runners.sampling.rollout import Rollout, SampleResult
@@ -29,60 +28,71 @@ class StepSample:
     num_refills: int
 
 
-def sample_step(
-    sample: Callable[[int], SampleResult], *, num_prompts: int, max_refills: int, max_dropped_prompts: int
-) -> StepSample | None:
-    """Samples `num_prompts` groups, with a spread of rewards in each if that takes no more than `max_refills` rounds.
+class StepGroups:
+    """Collects the groups of one step: `num_prompts`, with a spread of rewards in each if `max_refills` rounds suffice.
 
     Dynamic sampling (DAPO, https://arxiv.org/abs/2503.14476, section 3.2). A group has spread if two of the rewards
     that the environment gave differ: before any shaping, or a group of right answers would count for the lengths of
     its members. Each round draws as many problems as the share of groups with spread so far calls for, at most
     `num_prompts`. Of the groups with spread the first drawn are kept, whatever their lengths. Where the rounds do not
-    suffice, the first groups without spread fill the batch, so that its size stays.
+    suffice, the first zero-variance groups fill the batch, so that its size stays.
 
     Args:
-        sample: Draws that many new problems and samples their groups.
-        num_prompts: N, the groups to return.
+        num_prompts: N, the groups of a step.
         max_refills: Rounds after the first; 0 keeps all groups of the first, with spread or not.
-        max_dropped_prompts: Bound on the prompts that may be too long.
 
-    Returns:
-        The step's sample, or None if more than `max_dropped_prompts` prompts were too long.
+    Attributes:
+        wanted: Problems to draw and sample next; 0 once the step has its groups.
+        num_dropped_prompts: Problems so far whose prompt was too long; they are drawn anew in the same round.
     """
-    spread: list[list[Rollout]] = []
-    flat: list[list[Rollout]] = []
-    num_dropped = num_refills = 0
-    wanted = num_prompts
-    while True:
-        groups: list[list[Rollout]] = []
-        while len(groups) < wanted:
-            result = sample(wanted - len(groups))
-            groups += _groups(result.rollouts)
-            num_dropped += result.num_dropped_prompts
-            if num_dropped >= max_dropped_prompts:
-                return None
-        for group in groups:
-            (spread if has_spread(group) else flat).append(group)
-        missing = max(0, num_prompts - len(spread))
-        if not missing or num_refills == max_refills:
-            break
-        num_refills += 1
-        wanted = min(num_prompts, math.ceil(missing * (len(spread) + len(flat)) / max(1, len(spread))))
-    if missing and max_refills:
-        logger.warning(
-            "After %d refills %d of %d groups have no spread of rewards: the problems are too easy or too hard",
-            max_refills,
-            missing,
-            num_prompts,
+
+    def __init__(self, num_prompts: int, max_refills: int) -> None:
+        self.wanted = num_prompts
+        self.num_dropped_prompts = 0
+        self._num_prompts, self._max_refills = num_prompts, max_refills
+        self._num_refills = 0
+        self._round: list[list[Rollout]] = []
+        self._spread: list[list[Rollout]] = []
+        self._zero_variance: list[list[Rollout]] = []
+
+    def add(self, result: SampleResult) -> None:
+        """Takes what came of the problems that were wanted."""
+        groups = _groups(result.rollouts)
+        self._round += groups
+        self.wanted -= len(groups)
+        self.num_dropped_prompts += result.num_dropped_prompts
+        if not self.wanted:
+            self._end_round()
+
+    def sample(self) -> StepSample:
+        """Returns the step's sample, once nothing is wanted any more."""
+        assert not self.wanted
+        missing = self._num_prompts - min(len(self._spread), self._num_prompts)
+        if missing and self._max_refills:
+            logger.warning(
+                "After %d refills %d of %d groups have no spread of rewards: the problems are too easy or too hard",
+                self._max_refills,
+                missing,
+                self._num_prompts,
+            )
+        chosen = sorted(self._spread[: self._num_prompts] + self._zero_variance[:missing], key=_group_id)
+        left_out = self._spread[self._num_prompts :] + self._zero_variance[missing:]
+        return StepSample(
+            rollouts=[rollout for group in chosen for rollout in group],
+            discarded=[rollout for group in left_out for rollout in group],
+            num_dropped_prompts=self.num_dropped_prompts,
+            num_refills=self._num_refills,
         )
-    chosen = sorted(spread[:num_prompts] + flat[:missing], key=_group_id)
-    left_out = spread[num_prompts:] + flat[missing:]
-    return StepSample(
-        rollouts=[rollout for group in chosen for rollout in group],
-        discarded=[rollout for group in left_out for rollout in group],
-        num_dropped_prompts=num_dropped,
-        num_refills=num_refills,
-    )
+
+    def _end_round(self) -> None:
+        for group in self._round:
+            (self._spread if has_spread(group) else self._zero_variance).append(group)
+        self._round = []
+        missing = self._num_prompts - len(self._spread)
+        if missing > 0 and self._num_refills < self._max_refills:
+            self._num_refills += 1
+            sampled = len(self._spread) + len(self._zero_variance)
+            self.wanted = min(self._num_prompts, math.ceil(missing * sampled / max(1, len(self._spread))))
 
 
 def has_spread(group: list[Rollout]) -> bool:

@@ -1,4 +1,4 @@
-"""Hands the learner's weights to every engine, by the path that suits where both are."""
+"""The WeightLink: delivers the learner's weights to every engine, by the path that suits where both are."""
 
 from __future__ import annotations
 
@@ -6,180 +6,147 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from itertools import accumulate
-from typing import Any, TypeVar
+from operator import methodcaller
+from typing import Any, Protocol
 
-import ray
-from ray.exceptions import RayError
-from ray.rllib.core.learner.learner_group import LearnerGroup
-from ray.rllib.env.env_runner_group import EnvRunnerGroup
-
-from agents.weight_group import LEARNER_RANK
-from agents.weight_transfer import TensorSpec, WeightGroup, WeightHandles, WeightPart
-from runners.rllib.workers import call_each, env_runner_ids
-from runners.rllib.config import GRPOSettings
+from agents.weight_group import LEARNER_RANK, WeightGroup
+from agents.weight_loader import WeightPart
+from agents.weight_sources import Broadcast, Handles, WeightSource
+from runners.settings import EngineSettings
 from runners.weights.paths import EnginePlace, WeightPath, choose_path
 from runners.weights.sender import LearnerPlace
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 _MAX_ATTEMPTS = 3
 
 
-class WeightSync:
-    """Sends weights, and waits until every engine has them: the next step must not sample from old ones.
+class Senders(Protocol):
+    """The learners' `WeightSender`s, wherever they are."""
 
-    - "object_store": as arrays through Ray's object store, and to the engine as a file in shared memory;
+    def ask(self, call: Callable[[Any], Any]) -> Any:
+        """Returns rank 0's answer, or raises what it raised."""
+        ...
+
+    def tell(self, call: Callable[[Any], Any]) -> None:
+        """Makes the call on every learner."""
+        ...
+
+
+class Receivers(Protocol):
+    """The engines' `WeightReceiver`s, wherever they are; one that fails gives no answer."""
+
+    def ids(self) -> list[int]:
+        """Returns the ids of those that live."""
+        ...
+
+    def call(self, calls: Mapping[int, Callable[[Any], Any]]) -> dict[int, Any]:
+        """Returns the answers by id."""
+        ...
+
+
+class WeightLink:
+    """Delivers weights, and waits until every engine has them.
+
+    - "object_store": as arrays, and to an engine in a process of its own as a file in shared memory;
     - "ipc": as handles of the learner's memory, which the engine's process opens;
-    - "collective": broadcast by the first learner in a process group that it and every engine's workers join. The
-      group is made anew, under a new name, whenever an engine or an env runner was.
+    - "collective": broadcast by rank 0 in a process group that it and every engine's workers join. The group is made
+      anew, under a new name, whenever an engine or an env runner was.
 
     Args:
-        config: `weight_transfer`, `sleep_during_update`, `sync_timeout_s` and the engine.
-        learner_group: Whose first learner sends; all hold the same weights.
-        env_runner_group: Whose agents receive.
+        settings: The path asked for, and the bound on a delivery.
+        senders: Whose rank 0 sends; all ranks hold the same weights.
+        receivers: Who takes them.
+        restart: Starts engines anew that have failed.
 
     Raises:
-        ValueError: If the path that `weight_transfer` asks for cannot be taken.
+        ValueError: If the path that `weight_transfer` asks for cannot be taken, or the weights do not fit an engine.
     """
 
-    def __init__(self, config: GRPOSettings, learner_group: LearnerGroup, env_runner_group: EnvRunnerGroup) -> None:
-        self._config = config
-        self._learner_group = learner_group
-        self._env_runner_group = env_runner_group
-        self._members: list[int] = []
-        self._learner: LearnerPlace = self.ask_first_learner(lambda learner: learner.weight_sender.place())
+    def __init__(
+        self, settings: EngineSettings, senders: Senders, receivers: Receivers, restart: Callable[[], None]
+    ) -> None:
+        self._settings = settings
+        self._senders, self._receivers, self._restart = senders, receivers, restart
+        self._groups: dict[int, WeightGroup] = {}
+        self._learner: LearnerPlace = senders.ask(methodcaller("place"))
         self.path: WeightPath = choose_path(
-            config.weight_transfer, self._learner, list(self._places(specs=None).values()), config.engine
+            settings.weight_transfer, self._learner, list(self._places().values()), settings.engine
         )
-        if self.path != "object_store":
-            self._places(self._learner.specs)  # refuses weights that do not fit the engines' model
         logger.info("weights travel to the engines by %s", self.path)
 
-    def __reduce__(self) -> Any:
-        """Refuses to be pickled: a copy of the learner group that is thrown away elsewhere shuts the learners down."""
-        raise TypeError("A function sent to a learner or an env runner holds the driver's WeightSync.")
-
-    def send(self) -> int:
-        """Gives every living env runner's agent the current weights; returns their version.
+    def deliver(self, policy_version: int) -> None:
+        """Gives every living engine the current weights, which have had `policy_version` updates.
 
         An engine that fails on the way is started anew and everything is sent again.
 
         Raises:
-            RuntimeError: If engines go on failing.
+            RuntimeError: If engines go on failing, or none lives.
             ValueError: If the weights do not fit the engines' model.
         """
         for attempt in range(1, _MAX_ATTEMPTS + 1):
-            version = self.ask_first_learner(lambda learner: learner.updater.policy_version)
             # Weights before the KV cache: so the peak of memory is lower.
-            if self._wake_up("weights") and self._transfer(version) and self._wake_up("kv_cache"):
-                return version
-            logger.warning("weight sync by %s failed (attempt %d of %d)", self.path, attempt, _MAX_ATTEMPTS)
+            if self._wake_up("weights") and self._send(policy_version) and self._wake_up("kv_cache"):
+                return
+            logger.warning("weight delivery by %s failed (attempt %d of %d)", self.path, attempt, _MAX_ATTEMPTS)
             self.forget_group()
-            self._call_all(_restart_failed_engine)
+            self._restart()
         raise RuntimeError(
             f"The weights did not reach every engine in {_MAX_ATTEMPTS} attempts by {self.path!r}; the warnings above "
             "say why. agents(weight_transfer='object_store') is the path with the fewest demands."
         )
 
     def sleep(self) -> None:
-        """Has every engine free its memory, where `sleep_during_update` says so; `send` wakes them up."""
-        if self._config.sleep_during_update:
-            self._call_all(_sleep)
+        """Has every engine free its memory, where `sleep_during_update` says so; `deliver` wakes them up."""
+        if self._settings.sleep_during_update:
+            self._call_all(methodcaller("sleep"))
+
+    def forget_group(self) -> None:
+        """Has the next `deliver` make a new group: an engine or an env runner was restarted."""
+        self._groups = {}
 
     def close(self) -> None:
         """Has the learner give back what the transfers took; before it is shut down."""
-        with suppress(RuntimeError, RayError):  # a learner that died has nothing to give back
-            self.ask_first_learner(lambda learner: learner.weight_sender.close())
+        self._senders.tell(methodcaller("close"))
 
-    def forget_group(self) -> None:
-        """Has the next `send` make a new group: an engine or an env runner was restarted."""
-        self._members = []
-
-    def ask_first_learner(self, question: Callable[[Any], T]) -> T:
-        """Returns the first learner's answer, or raises what it raised.
-
-        Sharded learners are all asked, since only together they know. `question` travels to the learners and must not
-        hold this object; see `__reduce__`.
-        """
-        ids = None if self._learner_group.is_local or self._config.fully_shard else [0]
-        results = self._learner_group.foreach_learner(partial(_answer, question=question), remote_actor_ids=ids)
-        in_order = sorted(results, key=lambda result: result.actor_id or 0)
-        answers = [result.get() for result in in_order] or [RuntimeError("The first learner has died.")]
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers[0]
-
-    def _transfer(self, version: int) -> bool:
-        """Returns whether every env runner took the weights."""
+    def _send(self, version: int) -> bool:
+        """Returns whether every engine took the weights."""
         match self.path:
             case "object_store":
-                return self._send_arrays(version)
+                return self._call_all(methodcaller("load", self._senders.ask(methodcaller("arrays")), version))
             case "ipc":
                 return self._send_handles(version)
             case "collective":
-                return self._broadcast_weights(version)
-
-    def _send_arrays(self, version: int) -> bool:
-        weights = self.ask_first_learner(_exported)
-        remote = self._env_runner_group.num_remote_env_runners()
-        return self._call_all(partial(_take_arrays, weights=ray.put(weights) if remote else weights, version=version))
+                return self._broadcast(version)
 
     def _send_handles(self, version: int) -> bool:
-        places = self._places(self._learner.specs)
+        places = self._places()
         if not self._all_of(places):
             return False
         count = sum(place.num_workers for place in places.values())
-        payloads = iter(self.ask_first_learner(lambda learner: learner.weight_sender.handles(count)))
-        handles = {
-            number: WeightHandles(
-                specs=self._learner.specs, payloads=tuple(next(payloads) for _ in range(place.num_workers))
-            )
-            for number, place in places.items()
-        }
-        return self._call_all_of(lambda number: partial(_take_handles, handles=handles[number], version=version))
-
-    def _broadcast_weights(self, version: int) -> bool:
-        if self._members != env_runner_ids(self._env_runner_group) and not self._make_group():
-            return False
-        take = partial(_take_broadcasts, specs=self._learner.specs, version=version)
-        return self._together(lambda number: take, lambda learner: learner.weight_sender.send())
-
-    def _make_group(self) -> bool:
-        places = self._places(self._learner.specs)
-        if not self._all_of(places):
-            return False
-        sizes = [place.num_workers for place in places.values()]
-        first_ranks = dict(zip(places, accumulate(sizes, initial=1), strict=False))
-        one_machine = all(place.node == self._learner.node and not place.remote for place in places.values())
-        learners = WeightGroup(
-            address="127.0.0.1" if one_machine else self._learner.address,
-            port=self.ask_first_learner(lambda learner: learner.weight_sender.free_port()),
-            # A server outlives the run, so its groups of other runs must not meet this one.
-            name=f"weights-{secrets.token_hex(8)}",
-            backend="nccl" if self._learner.gpu else "gloo",
-            world_size=1 + sum(sizes),
-            first_rank=LEARNER_RANK,
-            timeout_s=self._config.sync_timeout_s,
+        payloads = iter(self._senders.ask(methodcaller("handles", count)))
+        return self._load_each(
+            {
+                number: Handles(
+                    specs=self._learner.specs, payloads=tuple(next(payloads) for _ in range(place.num_workers))
+                )
+                for number, place in places.items()
+            },
+            version,
         )
-        made = self._together(
-            lambda number: partial(_join_group, group=replace(learners, first_rank=first_ranks[number])),
-            lambda learner: learner.weight_sender.join(learners),
-        )
-        self._members = list(places) if made else []
-        return made
 
-    def _together(self, task_of: Callable[[int], Callable[[Any], Any]], of_the_learner: Callable[[Any], None]) -> bool:
-        """Runs both sides of a collective operation at once; returns whether all succeeded."""
-        with ThreadPoolExecutor(1, thread_name_prefix="weight-sync") as pool:
-            engines = pool.submit(self._call_all_of, task_of)
+    def _broadcast(self, version: int) -> bool:
+        """Has both sides take part in a collective operation at once; returns whether all did."""
+        if list(self._groups) != self._receivers.ids() and not self._make_group():
+            return False
+        sources = {number: Broadcast(specs=self._learner.specs, group=group) for number, group in self._groups.items()}
+        group = replace(next(iter(self._groups.values())), first_rank=LEARNER_RANK)
+        with ThreadPoolExecutor(1, thread_name_prefix="weight-link") as pool:
+            engines = pool.submit(self._load_each, sources, version)
             try:
-                self.ask_first_learner(of_the_learner)
+                self._senders.ask(methodcaller("broadcast", group))
             # What torch raises when a member is gone or late.
             except RuntimeError as error:
                 logger.warning("The learner could not reach every engine: %s", error)
@@ -187,72 +154,45 @@ class WeightSync:
                 return False
             return engines.result()
 
+    def _make_group(self) -> bool:
+        places = self._places()
+        if not self._all_of(places):
+            return False
+        sizes = [place.num_workers for place in places.values()]
+        one_machine = all(place.node == self._learner.node and not place.remote for place in places.values())
+        group = WeightGroup(
+            address="127.0.0.1" if one_machine else self._learner.address,
+            port=self._senders.ask(methodcaller("free_port")),
+            # A server outlives the run, so its groups of other runs must not meet this one.
+            name=f"weights-{secrets.token_hex(8)}",
+            backend="nccl" if self._learner.gpu else "gloo",
+            world_size=1 + sum(sizes),
+            first_rank=LEARNER_RANK,
+            timeout_s=self._settings.sync_timeout_s,
+        )
+        first_ranks = dict(zip(places, accumulate(sizes, initial=1), strict=False))
+        self._groups = {number: replace(group, first_rank=rank) for number, rank in first_ranks.items()}
+        return True
+
     def _wake_up(self, part: WeightPart) -> bool:
-        if not self._config.sleep_during_update:
+        if not self._settings.sleep_during_update:
             return True
-        self._learner_group.foreach_learner(_free_cached_memory)
-        return self._call_all(partial(_wake_up, part=part))
+        self._senders.tell(methodcaller("free_cached_memory"))
+        return self._call_all(methodcaller("wake_up", part))
 
-    def _places(self, specs: tuple[TensorSpec, ...] | None) -> dict[int, EnginePlace]:
-        """Returns where the engine of each living env runner is, where it lives too."""
-        place = partial(_place, specs=specs)
-        return call_each(self._env_runner_group, lambda number: place, timeout_s=self._config.sync_timeout_s)
+    def _places(self) -> dict[int, EnginePlace]:
+        """Returns where each living engine is."""
+        return self._receivers.call(dict.fromkeys(self._receivers.ids(), methodcaller("place", self._learner.specs)))
 
-    def _call_all(self, task: Callable[[Any], Any]) -> bool:
-        return self._call_all_of(lambda number: task)
+    def _load_each(self, sources: Mapping[int, WeightSource], version: int) -> bool:
+        return self._all_of(
+            self._receivers.call({number: methodcaller("load", source, version) for number, source in sources.items()})
+        )
 
-    def _call_all_of(self, task_of: Callable[[int], Callable[[Any], Any]]) -> bool:
-        """Returns whether every env runner did its task."""
-        return self._all_of(call_each(self._env_runner_group, task_of, timeout_s=self._config.sync_timeout_s))
+    def _call_all(self, call: Callable[[Any], Any]) -> bool:
+        return self._all_of(self._receivers.call(dict.fromkeys(self._receivers.ids(), call)))
 
     def _all_of(self, answers: Mapping[int, Any]) -> bool:
-        """Returns whether every env runner that lives has answered."""
-        return answers.keys() >= set(env_runner_ids(self._env_runner_group))
-
-
-def _answer(learner: Any, *, question: Callable[[Any], T]) -> T | Exception:
-    """What `question` raises comes back as a value: RLlib may end the process of a learner whose call raises."""
-    try:
-        return question(learner)
-    except Exception as error:
-        return error
-
-
-def _exported(learner: Any) -> dict[str, Any]:
-    return {name: tensor.to("cpu").float().numpy() for name, tensor in learner.updater.exported_weights()}
-
-
-def _free_cached_memory(learner: Any) -> None:
-    learner.weight_sender.free_cached_memory()
-
-
-def _place(env_runner: Any, *, specs: tuple[TensorSpec, ...] | None) -> EnginePlace:
-    return env_runner.weight_place(specs)
-
-
-def _take_arrays(env_runner: Any, *, weights: Any, version: int) -> None:
-    env_runner.take_arrays(ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights, version)
-
-
-def _take_handles(env_runner: Any, *, handles: WeightHandles, version: int) -> None:
-    env_runner.take_handles(handles, version)
-
-
-def _join_group(env_runner: Any, *, group: WeightGroup) -> None:
-    env_runner.join_weight_group(group)
-
-
-def _take_broadcasts(env_runner: Any, *, specs: tuple[TensorSpec, ...], version: int) -> None:
-    env_runner.take_broadcasts(specs, version)
-
-
-def _sleep(env_runner: Any) -> None:
-    env_runner.sleep()
-
-
-def _wake_up(env_runner: Any, *, part: WeightPart) -> None:
-    env_runner.wake_up(part)
-
-
-def _restart_failed_engine(env_runner: Any) -> None:
-    env_runner.restart_failed_engine()
+        """Returns whether every engine that lives has answered; no engine at all is a failure too."""
+        ids = self._receivers.ids()
+        return bool(ids) and answers.keys() >= set(ids)

@@ -16,7 +16,7 @@ class EnginePlace:
     """Where an engine is, and what it takes.
 
     Attributes:
-        node: Ray's id of its env runner's machine.
+        node: Name of its env runner's machine.
         gpus: UUIDs of the GPUs that the env runner sees; an engine uses the first `num_workers`.
         remote: Whether the engine is a server, which may run anywhere.
         transfers: What its agent takes besides arrays: "ipc", "collective".

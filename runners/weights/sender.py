@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import ray
 import torch
-from torch.distributed.tensor import DTensor
-from transformers import PreTrainedModel
 
 from agents.tensor_handles import gpu_uuid, pack
-from agents.weight_group import LEARNER_RANK, WeightChannel, free_port
-from agents.weight_transfer import TensorSpec, WeightGroup
+from agents.weight_group import LEARNER_RANK, GroupMember, WeightGroup, free_port
+from agents.weight_sources import Arrays, WeightSource
+from agents.weights import TensorSpec
 from runners.updating.ranks import is_rank_0
-from runners.updating.sharding import full_tensor
+from runners.updating.updater import Updater
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +21,11 @@ class LearnerPlace:
     """Where the learner's weights are, and what they are.
 
     Attributes:
-        node: Ray's id of the machine.
-        address: Of the machine, for others of the cluster.
+        node: Name of the machine; engines on it have the same.
+        address: Of the machine, for others.
         gpu: UUID of the GPU; None on a CPU.
-        specs: Every parameter, tied ones under one name.
-        sharded: Whether the learner holds only a part of each; see `sharding`.
+        specs: Every weight, tied ones under one name.
+        sharded: Whether a learner holds only a shard of each.
     """
 
     node: str
@@ -37,68 +36,73 @@ class LearnerPlace:
 
 
 class WeightSender:
-    """Hands out the weights of a model: as handles of its memory, or by broadcasts in a group.
+    """Hands out the weights that an Updater exports: as arrays, as handles of its memory, or by broadcasts in a group.
 
-    Of sharded learners each has a sender. They send together: the first one what all make whole, tensor by tensor.
+    Of sharded ranks each has a sender. They send together: rank 0 what all gather, tensor by tensor.
 
     Args:
-        model: Whose parameters, always in the order of `named_parameters`.
+        updater: Whose weights.
+        sharded: Whether it holds a shard of each.
+        node: Name of this machine.
+        address: Its address for others.
+        share: Puts arrays where the engines' processes can see them; the arrays themselves, where they are in this one.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        self._model = model
-        self._channel: WeightChannel | None = None
+    def __init__(
+        self,
+        updater: Updater,
+        *,
+        sharded: bool = False,
+        node: str = "",
+        address: str = "127.0.0.1",
+        share: Callable[[Arrays], WeightSource] = lambda arrays: arrays,
+    ) -> None:
+        self._updater = updater
+        self._sharded, self._node, self._address, self._share = sharded, node, address, share
+        self._member = GroupMember()
 
     def place(self) -> LearnerPlace:
         """Returns where the weights are."""
-        device = next(self._model.parameters()).device
+        device = next(self._updater.scorer.parameters()).device
         return LearnerPlace(
-            node=ray.get_runtime_context().get_node_id(),
-            address=ray.util.get_node_ip_address(),
+            node=self._node,
+            address=self._address,
             gpu=gpu_uuid(device.index or 0) if device.type == "cuda" else None,
-            sharded=any(isinstance(parameter, DTensor) for parameter in self._model.parameters()),
-            specs=tuple(
-                TensorSpec(name=name, dtype=str(p.dtype).removeprefix("torch."), shape=tuple(p.shape))
-                for name, p in self._model.named_parameters()
-            ),
+            sharded=self._sharded,
+            specs=tuple(TensorSpec.of(name, tensor) for name, tensor in self._updater.scorer.model.named_parameters()),
         )
 
-    def handles(self, count: int) -> list[bytes]:
+    def arrays(self) -> WeightSource | None:
+        """Returns the weights in main memory, in float32; None on sharded ranks but rank 0."""
+        weights = self._updater.exported_weights()
+        arrays = Arrays.of((name, tensor.to("cpu", torch.float32).numpy()) for name, tensor in weights)
+        return self._share(arrays) if is_rank_0() else None
+
+    def handles(self, count: int) -> list[str]:
         """Returns `count` payloads of handles, one for each process that will open them."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        return [pack(self._model.named_parameters()) for _ in range(count)]
+        return [pack(self._updater.exported_weights()) for _ in range(count)]
 
     def free_port(self) -> int:
         """Returns a port of this machine for a group's store."""
         return free_port()
 
-    def join(self, group: WeightGroup) -> None:
-        """Has the first learner join a group in place of the last; blocks until the engines have."""
-        self.leave()
-        if is_rank_0():
-            self._channel = WeightChannel(group, LEARNER_RANK)
-
-    def leave(self) -> None:
-        """Leaves the group, if in one."""
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
-
-    def send(self) -> None:
-        """Broadcasts every parameter; blocks until the engines have them."""
-        tensors = (full_tensor(parameter.detach()) for parameter in self._model.parameters())
-        if not is_rank_0():
+    def broadcast(self, group: WeightGroup) -> None:
+        """Broadcasts every weight in a group, which rank 0 joins first; blocks until the engines have them."""
+        tensors = (tensor for _, tensor in self._updater.exported_weights())
+        try:
+            if is_rank_0():
+                self._member.channel(group, LEARNER_RANK).send(tensors)
+        finally:
+            # Sharded ranks gather every tensor together, also where the broadcast has failed.
             deque(tensors, maxlen=0)
-            return
-        assert self._channel is not None, "join() comes first"
-        self._channel.send(tensors)
 
     def close(self) -> None:
         """Leaves the group, and takes the weights out of shared memory, which would outlive a killed process."""
-        self.leave()
-        for parameter in self._model.parameters():
-            if parameter.device.type == "cpu" and not isinstance(parameter, DTensor) and parameter.is_shared():
+        self._member.leave()
+        for parameter in self._updater.scorer.model.parameters():
+            if not self._sharded and parameter.device.type == "cpu" and parameter.is_shared():
                 parameter.data = parameter.data.clone()
 
     def free_cached_memory(self) -> None:
