@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from runners.objectives.algorithms import ALGORITHMS, markdown_table
+from runners.objectives.algorithms import ALGORITHMS
+from runners.settings import AGENT_NOUNS, TRAINING_NOUNS, algorithm_table
+from runners.support.settings import fields_of, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN = (ROOT / "docs" / "custom_algorithm.md").read_text(encoding="utf-8")
@@ -38,8 +40,14 @@ def test_the_algorithm_of_ones_own_trains(tmp_path, num_learners):
 
 def test_the_page_of_algorithms_is_up_to_date():
     page = (ROOT / "docs" / "algorithms.md").read_text(encoding="utf-8")
-    assert f"\n\n{markdown_table()}\n\n" in page
-    assert markdown_table().count("\n") == len(ALGORITHMS) + 1
+    assert f"\n\n{algorithm_table()}\n\n" in page
+    assert algorithm_table().count("\n") == len(ALGORITHMS) + 1
+
+
+def test_the_page_of_settings_is_up_to_date():
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert page.endswith(f"\n\n{tables((*AGENT_NOUNS, *TRAINING_NOUNS))}\n")
+    assert page.count("\n| `") == len(fields_of((*AGENT_NOUNS, *TRAINING_NOUNS)))
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from runners.objectives.registry import did_you_mean
 
 _FOLDER = Path(__file__).parent
 _KEYS = {"description", "environment", "env_options", "eval_env_options", "run", "agents", "training", "resources"}
@@ -28,8 +29,7 @@ def load_preset(name: str) -> dict[str, Any]:
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else _FOLDER / f"{name}.yaml"
     if not path.is_file():
-        close = difflib.get_close_matches(name, preset_names(), n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name, preset_names())
         raise ValueError(f"No preset {name!r}.{hint} Known: {', '.join(preset_names())}, or the path of a .yaml file.")
     try:
         preset = yaml.safe_load(path.read_text())

@@ -10,7 +10,8 @@ Group Relative Policy Optimization: Shao et al., DeepSeekMath, https://arxiv.org
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from operator import attrgetter, methodcaller
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from ray.exceptions import RayError
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils import force_list
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
@@ -184,13 +185,8 @@ class GRPO(OneSetOfEngines, Algorithm):
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Returns RLlib's state and the problem sampler's."""
-        wanted = components is None or COMPONENT_LEARNER_GROUP in force_list(components)
-        gather = self.config.fully_shard and wanted and COMPONENT_LEARNER_GROUP not in force_list(not_components)
-        if gather:  # RLlib would ask one learner, and only all of them together have full tensors
-            not_components = [*force_list(not_components), COMPONENT_LEARNER_GROUP]
-        state = super().get_state(components, not_components=not_components, **kwargs)
-        if gather:
-            state[COMPONENT_LEARNER_GROUP] = {COMPONENT_LEARNER: self.learners.ask(methodcaller("get_state"))}
+        with self._gathered_state(COMPONENT_LEARNER_GROUP not in force_list(not_components)):
+            state = super().get_state(components, not_components=not_components, **kwargs)
         state["problem_sampler"] = self.problems.get_state()
         return state
 
@@ -200,11 +196,10 @@ class GRPO(OneSetOfEngines, Algorithm):
         if "problem_sampler" in state:
             self.problems.set_state(state["problem_sampler"])
 
-    def save_to_path(self, path: Any = None, *, state: dict[str, Any] | None = None, **kwargs: Any) -> str:
-        """Saves `state`, or the current one, as RLlib does."""
-        if self.config.fully_shard and state is None:
-            state = self.get_state()
-        return super().save_to_path(path, state=state, **kwargs)
+    def save_to_path(self, *args: Any, **kwargs: Any) -> str:
+        """Saves a checkpoint, as RLlib does."""
+        with self._gathered_state(True):
+            return super().save_to_path(*args, **kwargs)
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
         """Restores a checkpoint and delivers its weights before it returns."""
@@ -226,6 +221,16 @@ class GRPO(OneSetOfEngines, Algorithm):
             with suppress(RuntimeError, RayError):  # a learner that died has nothing to give back
                 self.link.close()
         super().cleanup()
+
+    @contextmanager
+    def _gathered_state(self, wanted: bool) -> Iterator[None]:
+        """Has rank 0 of sharded learners hold their full state: RLlib asks it alone, and gathering takes all of them."""
+        gather = wanted and self.config.fully_shard
+        if gather:
+            self.learners.tell(methodcaller("gather_state"))
+        yield
+        if gather:
+            self.learners.tell(methodcaller("drop_state"))
 
     def _pin_env_configs(self) -> None:
         """Replaces options such as dataset="auto" by what they resolve to here, so that all workers agree."""

@@ -10,6 +10,7 @@ import ray
 import torch
 from ray.rllib.core import ALL_MODULES, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.utils import force_list
 from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_TRAINED,
     NUM_ENV_STEPS_TRAINED_LIFETIME,
@@ -53,6 +54,7 @@ class GRPOLearner(BareModules, TorchLearner):
         # RLlib sets it in the driver only; Ray's helper warns here of a deprecated class that RLlib itself makes.
         logging.getLogger("ray").setLevel(config.log_level)
         super().build()
+        self._full_state: dict[str, Any] | None = None
         scorer, update, objective = self._scorer, config.noun(UpdateSettings), config.noun(ObjectiveConfig)
         optimizers = [optimizer for _, optimizer in self.get_optimizers_for_module(DEFAULT_MODULE_ID)]
         reference = None
@@ -104,9 +106,33 @@ class GRPOLearner(BareModules, TorchLearner):
         """Refuses: RLlib's own loop, which would ask, does not run; `update` is the Updater's."""
         raise NotImplementedError("The loss is computed by `updating.updater.Updater`.")
 
-    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Returns RLlib's state, and how many updates the weights have had."""
-        return {**super().get_state(*args, **kwargs), _POLICY_VERSION: self.updater.policy_version}
+    def gather_state(self) -> None:
+        """Makes the full state of sharded learners, all of which must be asked at once; rank 0 keeps it."""
+        state = super().get_state()
+        self._full_state = state if is_rank_0() else {}
+
+    def drop_state(self) -> None:
+        """Forgets what `gather_state` made."""
+        self._full_state = None
+
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Returns RLlib's state, and how many updates the weights have had.
+
+        Raises:
+            RuntimeError: If the learners are sharded and their state was not gathered: it would take all of them.
+        """
+        if not self.config.fully_shard:
+            state = super().get_state(components, not_components=not_components, **kwargs)
+        elif self._full_state is None:
+            raise RuntimeError("The learners are sharded: ask the algorithm for its state, which gathers theirs first.")
+        else:
+            wanted = {name.partition("/")[0] for name in force_list(components)}
+            state = {
+                name: part
+                for name, part in self._full_state.items()
+                if (not wanted or name in wanted) and name not in force_list(not_components)
+            }
+        return {**state, _POLICY_VERSION: self.updater.policy_version}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Loads what `get_state` returned; also weights older than the present ones, which RLlib would leave out."""
