@@ -23,7 +23,7 @@ from agents.tensor_handles import gpu_uuid
 from agents.weight_transfer import Sleeper, TensorSpec, WeightGroup, WeightHandles, WeightPart, WeightReceiver
 from runners.rllib.episode import Episode
 from runners.rllib.gpu_claim import GPUClaim
-from runners.rllib.problem_sampler import turn_seed
+from runners.rllib.problem_sampler import sequence_seed
 from runners.rllib.rl_module import PLACEHOLDER_SPACE
 from runners.rllib.rollout import EnvName, GroupReset, SampledTokens, SampleRequest, SampleResult
 from runners.rllib.weight_paths import EnginePlace
@@ -79,19 +79,20 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         assert self.agent is not None, "the local env runner of a group with remote ones has no engine"
         size = request.sampling.n
         envs = self._environments(size * len(request.resets), request.env)
-        prompts: list[list[int]] = []
         episodes: list[Episode] = []
         for i, reset in enumerate(request.resets):
             group = envs[i * size : (i + 1) * size]
             observation = _reset_alike(group, reset)
             prompt = self.agent.encode(observation)
             if len(prompt) <= request.max_prompt_tokens:
-                prompts.append(prompt)
-                episodes += [Episode(env, reset, observation, prompt) for env in group]
-        self._play(episodes, prompts, request)
+                episodes += [
+                    Episode(env, group_id=reset.group_id, member=j, observation=observation, prompt=prompt)
+                    for j, env in enumerate(group)
+                ]
+        self._play(episodes, request)
         return SampleResult(
             rollouts=[episode.rollout() for episode in episodes],
-            num_dropped_prompts=len(request.resets) - len(prompts),
+            num_dropped_prompts=len(request.resets) - len(episodes) // size,
         )
 
     def probe(self, sampling: agents.SamplingParams) -> SampledTokens:
@@ -199,26 +200,30 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         if self.agent is not None:
             self.agent.close()
 
-    def _play(self, episodes: list[Episode], prompts: list[list[int]], request: SampleRequest) -> None:
+    def _play(self, episodes: list[Episode], request: SampleRequest) -> None:
         """Plays the episodes to their end: the first turn as groups, each later one as one batch of those still going.
 
         Args:
             episodes: [N * G], group by group.
-            prompts: [N] the groups' prompts.
             request: How to sample, and the limit on an episode's tokens.
         """
         assert self.agent is not None
         limit = min(request.max_episode_tokens or self.agent.max_model_len, self.agent.max_model_len)
-        groups = self.agent.generate(prompts, request.sampling)
-        for turn in itertools.count(1):
+        n = request.sampling.n
+        asked = episodes[::n]  # member 0 of each group, whose seed plus j is member j's
+        for turn in itertools.count():
+            seeds = tuple(
+                sequence_seed(request.seed, request.env, episode.group_id, turn) + episode.member for episode in asked
+            )
+            sampling = replace(request.sampling, n=n, seed=seeds)
+            groups = self.agent.generate([episode.token_ids for episode in asked], sampling)
             completions = [completion for group in groups for completion in group]
             for episode, completion in zip(episodes, completions, strict=True):
                 episode.step(completion)
             episodes = [episode for episode in episodes if episode.begin_turn(self.agent, limit)]
             if not episodes:
                 return
-            sampling = replace(request.sampling, n=1, seed=turn_seed(request.sampling.seed, turn))
-            groups = self.agent.generate([episode.token_ids for episode in episodes], sampling)
+            asked, n = episodes, 1
 
     def _environments(self, count: int, name: EnvName) -> list[gym.Env[str, str]]:
         envs = self._envs[name]

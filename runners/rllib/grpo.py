@@ -30,7 +30,7 @@ from runners.objectives.reward_shaping import overlong_punishment
 from runners.rllib.calls import broadcast, call_env_runners
 from runners.rllib.config import GRPOSettings
 from runners.rllib.dynamic_sampling import StepSample, sample_step
-from runners.rllib.problem_sampler import ProblemSampler, evaluation_resets, sampling_seed
+from runners.rllib.problem_sampler import ProblemSampler, evaluation_resets
 from runners.rllib.rollout import EnvName, GroupReset, Rollout, SampledTokens, SampleRequest, SampleResult
 from runners.rllib.summaries import evaluation_summary, group_summary, step_summary
 from runners.rllib.train_batch import build_train_batch, padded_columns
@@ -201,11 +201,10 @@ class GRPO(Algorithm):
         for share in shares:
             if not share.size:
                 continue
-            groups = [resets[i] for i in share]
-            seed = sampling_seed(self.config.seed or 0, groups[0].group_id, env)
             request = SampleRequest(
-                resets=groups,
-                sampling=self.config.sampling_params(base=sampling, seed=seed),
+                resets=[resets[i] for i in share],
+                sampling=sampling,
+                seed=self.config.seed or 0,
                 max_prompt_tokens=self.config.max_prompt_tokens,
                 max_episode_tokens=self.config.max_episode_tokens,
                 env=env,
