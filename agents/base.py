@@ -33,7 +33,9 @@ class SamplingParams:
         max_tokens: Most tokens in a completion, the end token included, >= 1.
         stop_token_ids: Token ids that end a completion, besides the model's own end tokens.
         stop: Texts that end a completion: the token that completes one is its last, and its text ends before it.
-        seed: Seed of this call's random numbers; None takes fresh ones.
+        seed: Completion j of prompt i is drawn with the stream of random numbers of seed s_i + j, in every engine (the
+            rule is vLLM's). A tuple gives s_i for each prompt of the call, >= 0; s_i + n - 1 must fit in 31 bits. From
+            an int each prompt's s_i is mixed with its place in the call. None takes fresh random numbers.
 
     Raises:
         ValueError: For a value out of its range.
@@ -46,7 +48,7 @@ class SamplingParams:
     max_tokens: int = 256
     stop_token_ids: tuple[int, ...] = ()
     stop: tuple[str, ...] = ()
-    seed: int | None = None
+    seed: int | tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, ok, allowed in (
@@ -55,10 +57,16 @@ class SamplingParams:
             ("top_p", 0 < self.top_p <= 1, "in (0, 1]"),
             ("top_k", self.top_k >= 0, ">= 0 (0 is off)"),
             ("max_tokens", self.max_tokens >= 1, ">= 1"),
+            ("seed", self._seed_is_ok(), "None, an int, or a tuple of an int from 0 to 2**31 - n for each prompt"),
             ("stop", not isinstance(self.stop, str) and all(self.stop), "a tuple of texts, none of them empty"),
         ):
             if not ok:
                 raise ValueError(f"SamplingParams: {name}={getattr(self, name)!r}, but it must be {allowed}.")
+
+    def _seed_is_ok(self) -> bool:
+        if isinstance(self.seed, tuple):
+            return all(isinstance(seed, int) and 0 <= seed <= 2**31 - self.n for seed in self.seed)
+        return self.seed is None or isinstance(self.seed, int)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +118,13 @@ class Agent(Protocol):
     def generate(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Completion]]:
         """Samples `params.n` completions for each of N prompts: [N][n], in the prompts' order.
 
+        With `params.seed` as a tuple, the random numbers of a completion depend on its own seed alone: not on the other
+        prompts of the call, on their order, or on how the engine batches them. The model's own rounding may depend on
+        the batch, and moves a draw that falls between: in float32 about one token of a million.
+
         Raises:
-            ValueError: For an empty prompt, or one that leaves no room for a token in the context.
+            ValueError: For an empty prompt, one that leaves no room for a token in the context, or a tuple of seeds
+                that are not as many as the prompts.
             EngineError: If the engine died, hung or cannot be reached.
         """
         ...

@@ -117,11 +117,11 @@ class EngineAgent(TextAgent):
         """Samples `params.n` completions for each of N prompts: [N][n], in the prompts' order.
 
         Raises:
-            ValueError: For an empty prompt, one that leaves no room for a token in the context, or sampling this
-                engine cannot report the log-probabilities of.
+            ValueError: For an empty prompt, one that leaves no room for a token in the context, a tuple of seeds that
+                are not as many as the prompts, or sampling this engine cannot report the log-probabilities of.
             EngineError: If the engine died, hung or cannot be reached.
         """
-        check_prompts(prompt_token_ids, self.max_model_len)
+        check_prompts(prompt_token_ids, params.seed, self.max_model_len)
         if not prompt_token_ids:
             return []
         prompts = [list(map(int, prompt)) for prompt in prompt_token_ids]
@@ -259,13 +259,3 @@ def context_length(folder: Path, *, trust_remote_code: bool) -> int:
     from transformers import AutoConfig
 
     return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code).max_position_embeddings
-
-
-def prompt_seed(seed: int | None, row: int) -> int | None:
-    """Returns a seed of 31 bits for one prompt of a call, so that equal prompts of it are sampled differently."""
-    # Imported here for the same reason.
-    from numpy.random import SeedSequence
-
-    if seed is None:
-        return None
-    return int(SeedSequence([seed % 2**64, row]).generate_state(1)[0] >> 1)

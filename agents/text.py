@@ -89,12 +89,20 @@ def encode_next_chat(
     return ids
 
 
-def check_prompts(prompt_token_ids: Sequence[Sequence[int]], max_model_len: int) -> None:
-    """Refuses prompts that no engine can complete.
+def check_prompts(
+    prompt_token_ids: Sequence[Sequence[int]], seed: int | tuple[int, ...] | None, max_model_len: int
+) -> None:
+    """Refuses prompts that no engine can complete, and seeds that are not theirs.
 
     Raises:
-        ValueError: For an empty prompt or one that leaves no room for a token in `max_model_len`.
+        ValueError: For an empty prompt or one that leaves no room for a token in `max_model_len`, or for a tuple of
+            another number of seeds than of prompts.
     """
+    if isinstance(seed, tuple) and len(seed) != len(prompt_token_ids):
+        raise ValueError(
+            f"SamplingParams.seed holds {len(seed)} seeds for {len(prompt_token_ids)} prompts: give one for each "
+            "prompt, or an int."
+        )
     for row, ids in enumerate(prompt_token_ids):
         if not 0 < len(ids) < max_model_len:
             raise ValueError(

@@ -220,9 +220,7 @@ def throughput(args: argparse.Namespace, runner: Any, bare: Bare, weights: dict[
     draws = ProblemSampler(runner.num_problems("train"), seed=0)
     rates: dict[str, list[float]] = {"bare": [], "agent": [], "env_runner": []}
     for number in range(args.rounds + 1):
-        request = SampleRequest(
-            resets=draws.draw(args.prompts), sampling=replace(params, seed=number), max_prompt_tokens=512
-        )
+        request = SampleRequest(resets=draws.draw(args.prompts), sampling=params, seed=0, max_prompt_tokens=512)
         runner.agent.update_weights(weights.items(), number)  # drops the caches
         through_runner, prompts = _timed_env_runner(runner, request)
         runner.agent.update_weights(weights.items(), number)

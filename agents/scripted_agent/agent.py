@@ -40,7 +40,7 @@ class ScriptedAgent(TextAgent):
 
     def generate(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Completion]]:
         """Returns the scripted completions, cut at `params.max_tokens`, at a stop, or at the context's end."""
-        check_prompts(prompt_token_ids, self.max_model_len)
+        check_prompts(prompt_token_ids, params.seed, self.max_model_len)
         return [[self._complete(prompt, sample, params) for sample in range(params.n)] for prompt in prompt_token_ids]
 
     def update_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], policy_version: int) -> None:

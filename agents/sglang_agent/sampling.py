@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.base import SamplingParams
-from agents.engine_agent import prompt_seed
+from agents.seeds import prompt_seeds
 
 logger = logging.getLogger(__name__)
 _SEED_WARNING = (
@@ -42,6 +42,7 @@ def requests(
         _warned.add(_SEED_WARNING)
         logger.warning(_SEED_WARNING)
     stops = sorted({*end_token_ids, *params.stop_token_ids})
+    seeds = prompt_seeds(params.seed if seeds_requests else None, len(prompt_token_ids))
     return [
         {
             "n": params.n,
@@ -56,10 +57,10 @@ def requests(
             "min_new_tokens": 0,
             "stop_token_ids": stops,
             "ignore_eos": False,
-            "sampling_seed": prompt_seed(params.seed, row) if seeds_requests else None,
+            "sampling_seed": seed,
             "skip_special_tokens": False,
         }
-        for row, prompt in enumerate(prompt_token_ids)
+        for prompt, seed in zip(prompt_token_ids, seeds, strict=True)
     ]
 
 

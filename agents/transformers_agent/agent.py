@@ -10,11 +10,12 @@ import torch
 
 from agents.base import Completion, SamplingParams
 from agents.models import resolve_model
+from agents.seeds import prompt_seeds
 from agents.stop_text import cut_at_stop, ends_with_stop
 from agents.tensor_handles import opened
 from agents.text import TextAgent, check_prompts
 from agents.transformers_agent.loading import choose_device, choose_dtype, load_model
-from agents.transformers_agent.sampling import Sampled, sample
+from agents.transformers_agent.sampling import Sampled, row_uniforms, sample
 from agents.weight_transfer import TensorSpec, WeightHandles
 from agents.weights import check_specs, checked_weights
 
@@ -67,23 +68,21 @@ class TransformersAgent(TextAgent):
         Prompts of like length are sampled together, in as few batches as `max_batch_tokens` allows.
 
         Raises:
-            ValueError: For an empty prompt, or one that leaves no room for a token in the context.
+            ValueError: For an empty prompt, one that leaves no room for a token in the context, or a tuple of seeds
+                that are not as many as the prompts.
         """
-        check_prompts(prompt_token_ids, self.max_model_len)
-        generator = torch.Generator(device=self.device)
-        if params.seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(params.seed)
+        check_prompts(prompt_token_ids, params.seed, self.max_model_len)
+        seeds = prompt_seeds(params.seed, len(prompt_token_ids))
         completes_stop = partial(ends_with_stop, self.tokenizer, stop=params.stop) if params.stop else None
         completions: list[list[Completion]] = [[] for _ in prompt_token_ids]
         for rows, batch_params in self._batches(prompt_token_ids, params):
+            done = len(completions[rows[0]])  # of each of these prompts, where its n are spread over batches
             sampled = sample(
                 self.model,
                 [prompt_token_ids[row] for row in rows],
                 batch_params,
                 end_token_ids=self.end_token_ids,
-                generator=generator,
+                uniforms=row_uniforms([seeds[row] for row in rows], done, batch_params).to(self.device),
                 completes_stop=completes_stop,
             )
             flat = self._completions(sampled, params.stop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -13,6 +14,9 @@ from agents.transformers_agent.cache import SamplingCache
 
 # Rows are dropped from the batch once this share of them has ended: dropping copies the cache.
 _SHRINK_BELOW = 0.75
+# What `draw` counts probabilities in: fine enough for every float32 from 2**-29 up to be exact, and few enough for
+# float64 to hold every sum.
+_UNITS = 2.0**52
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,13 +56,39 @@ def sampled_logprobs(logits: torch.Tensor, params: SamplingParams) -> torch.Tens
     return torch.empty_like(logprobs).scatter_(1, order, ordered)
 
 
-def draw(logprobs: torch.Tensor, params: SamplingParams, generator: torch.Generator) -> torch.Tensor:
-    """Draws one id a row, [B] from log-probabilities [B, V]."""
+def row_uniforms(seeds: Sequence[int | None], first: int, params: SamplingParams) -> torch.Tensor:
+    """Returns the random numbers of B = N * n rows: [B, max_tokens] float64 in [0, 1).
+
+    Number t of a row decides its token t. It depends on the row's seed and t alone, whatever `max_tokens` is.
+
+    Args:
+        seeds: [N] of the prompts; None takes fresh random numbers.
+        first: Number of each prompt's first completion: completion j has the stream of the prompt's seed + j.
+        params: `n` and `max_tokens`.
+    """
+    streams = (
+        np.random.default_rng(None if seed is None else seed + number)
+        for seed in seeds
+        for number in range(first, first + params.n)
+    )
+    return torch.from_numpy(np.stack([stream.random(params.max_tokens) for stream in streams]))
+
+
+def draw(logprobs: torch.Tensor, params: SamplingParams, numbers: torch.Tensor) -> torch.Tensor:
+    """Draws one id a row, [B] from log-probabilities [B, V] and float64 numbers [B], uniform in [0, 1).
+
+    By the inverse of the cumulative distribution function: the first id at which the cumulated probability exceeds the
+    row's number times the sum of all. Probabilities are cumulated as whole numbers. Their sums are exact on every
+    device and in any order of adding, so they rise at ids with a probability above 0 and nowhere else, and the last is
+    above every threshold. In float32 they would stand still on a long tail, whose ids would never be drawn.
+    """
     if params.temperature == 0:
         return logprobs.argmax(dim=-1)
-    # The exponential race: argmax of p / Exp(1) is a draw from p, cheaper than torch.multinomial.
-    noise = torch.empty_like(logprobs).exponential_(generator=generator)
-    return (logprobs - noise.log_()).argmax(dim=-1)
+    cumulated = logprobs.exp().mul_(_UNITS).long().cumsum_(dim=-1)
+    thresholds = (numbers * cumulated[:, -1]).long()
+    drawn = torch.searchsorted(cumulated, thresholds[:, None], right=True)[:, 0]
+    # NaNs, of broken weights, may lead beyond the last id.
+    return drawn.clamp_(max=logprobs.shape[1] - 1)
 
 
 @torch.inference_mode()
@@ -68,7 +98,7 @@ def sample(
     params: SamplingParams,
     *,
     end_token_ids: Sequence[int],
-    generator: torch.Generator,
+    uniforms: torch.Tensor,
     completes_stop: Callable[[list[int]], bool] | None = None,
 ) -> Sampled:
     """Samples `params.n` completions for each of N prompts.
@@ -80,7 +110,7 @@ def sample(
         prompts: [N][P] ids.
         params: How to sample; `params.stop` is what `completes_stop` looks for.
         end_token_ids: The model's own end tokens.
-        generator: Draws the tokens.
+        uniforms: [N * n, max_tokens] see `row_uniforms`.
         completes_stop: Whether a completion's ids so far end with a stop text; None where there is none.
     """
     device, rows = model.device, len(prompts) * params.n
@@ -106,7 +136,7 @@ def sample(
     active = torch.arange(rows, device=device)  # the output row of each batch row still in the batch
     for step in range(params.max_tokens):
         distribution = sampled_logprobs(logits, params)
-        drawn = draw(distribution, params, generator)
+        drawn = draw(distribution, params, uniforms[active, step])
         running = ~ended[active]
         target = active[running]
         token_ids[target, step] = drawn[running]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.base import SamplingParams
-from agents.engine_agent import prompt_seed
+from agents.seeds import prompt_seeds
 
 MAX_TEMPERATURE = 2.0
 
@@ -33,6 +33,7 @@ def requests(
             "engine."
         )
     stops = sorted({*end_token_ids, *params.stop_token_ids})
+    seeds = prompt_seeds(params.seed, len(prompt_token_ids))
     return [
         {
             "n": params.n,
@@ -48,9 +49,9 @@ def requests(
             "stop_token_ids": stops,
             "stop": list(params.stop),
             "ignore_eos": True,
-            "seed": prompt_seed(params.seed, row),
+            "seed": seed,
             "logprobs": 0,
             "skip_special_tokens": False,
         }
-        for row, prompt in enumerate(prompt_token_ids)
+        for prompt, seed in zip(prompt_token_ids, seeds, strict=True)
     ]

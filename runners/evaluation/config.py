@@ -40,8 +40,8 @@ class EvaluationConfig:
         top_p: See there.
         top_k: See there.
         max_tokens: See there.
-        seed: Decides the random numbers of every batch, and the examples of a few-shot prompt.
-        batch_size: Problems in one call of the engine; part of this, for a call has one seed.
+        seed: Decides the random numbers of every completion, and the examples of a few-shot prompt.
+        batch_size: Problems in one call of the engine; a folder's samples are numbered by these batches.
     """
 
     model: str

@@ -13,7 +13,7 @@ from agents import Agent, SamplingParams
 from runners.evaluation.config import EvaluationConfig
 from runners.evaluation.prompts import Prompt
 from runners.evaluation.samples import Sample
-from runners.sampling.problems import evaluation_resets, sampling_seed
+from runners.sampling.problems import evaluation_resets, sequence_seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +96,8 @@ def generate_batches(
 ) -> Iterator[list[Sample]]:
     """Yields the samples of each batch from number `first` on.
 
-    A batch's random numbers follow from the seed and its own number alone, so a run that was killed and resumed gives
-    the completions of one that was not.
+    A completion's random numbers follow from the seed, its problem's index and its own number alone. So a run that was
+    killed and resumed gives the completions of one that was not, and the size of the batches changes none.
     """
     for batch, places in list(enumerate(config.batches))[first:]:
         params = SamplingParams(
@@ -107,7 +107,7 @@ def generate_batches(
             top_k=config.top_k,
             max_tokens=config.max_tokens,
             stop=config.stop,
-            seed=sampling_seed(config.seed, batch, "eval"),
+            seed=tuple(sequence_seed(config.seed, "eval", problems[place].index, turn=0) for place in places),
         )
         started = clock()
         groups = agent.generate([prompts[place] for place in places], params)

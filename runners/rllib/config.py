@@ -86,12 +86,12 @@ class GRPOSettings(AlgorithmConfig):
         """
         return cls(**{field.name: getattr(self, field.name) for field in dataclasses.fields(cls)})  # type: ignore[arg-type]
 
-    def sampling_params(self, *, base: SamplingParams | None = None, **changes: Any) -> SamplingParams:
-        """Returns the training samples' parameters, or `base`, with `changes`."""
-        base = base or SamplingParams(
+    def sampling_params(self, **changes: Any) -> SamplingParams:
+        """Returns the training samples' parameters, with `changes`."""
+        params = SamplingParams(
             n=self.group_size, temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens
         )
-        return replace(base, **changes)
+        return replace(params, **changes)
 
     def batch_plan(self) -> BatchPlan:
         """Returns how a step's sequences are spread over optimizer steps and learners."""

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from agents import Agent, Completion
-from runners.sampling.rollout import GroupReset, Rollout
+from runners.sampling.rollout import Rollout
 
 
 class Episode:
@@ -18,7 +18,8 @@ class Episode:
 
     Args:
         env: The environment, already reset.
-        reset: How it was reset.
+        group_id: The group it belongs to.
+        member: Its number in the group, from 0.
         observation: What `reset` returned.
         prompt: Its token ids.
 
@@ -26,10 +27,13 @@ class Episode:
         token_ids: All ids so far; what the agent completes next.
     """
 
-    def __init__(self, env: gym.Env[str, str], reset: GroupReset, observation: str, prompt: Sequence[int]) -> None:
+    def __init__(
+        self, env: gym.Env[str, str], *, group_id: int, member: int, observation: str, prompt: Sequence[int]
+    ) -> None:
+        self.group_id = group_id
+        self.member = member
         self.token_ids = list(prompt)
         self._env = env
-        self._reset = reset
         self._observations = [observation]
         self._num_prompt_tokens = len(prompt)
         self._completions: list[Completion] = []
@@ -68,7 +72,7 @@ class Episode:
     def rollout(self) -> Rollout:
         """Returns what came of the episode."""
         return Rollout(
-            group_id=self._reset.group_id,
+            group_id=self.group_id,
             observation=self._observations[0],
             text=self._text(),
             prompt_token_ids=tuple(self.token_ids[: self._num_prompt_tokens]),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from runners.sampling.rollout import GroupReset
+from runners.sampling.rollout import EnvName, GroupReset
 
 # Seeds of evaluation problems start here, far from those that training uses.
 _EVALUATION_SEED = 2**30
@@ -82,11 +82,10 @@ def _seed(*entropy: int) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
 
 
-def sampling_seed(run_seed: int, first_group: int, env: str) -> int:
-    """Returns the engine's seed for a share of a step: another for every share, the same when the share is repeated."""
-    return _seed(run_seed, first_group, 0 if env == "train" else 1)
+def sequence_seed(run_seed: int, env: EnvName, group_id: int, turn: int) -> int:
+    """Returns the seed of a group's member 0 in a turn (0 is the first); member j has this plus j.
 
-
-def turn_seed(seed: int | None, turn: int) -> int | None:
-    """Returns the engine's seed for a turn of the episodes of a share: the share's own for the first, which is 0."""
-    return seed if seed is None or turn == 0 else _seed(seed, turn)
+    Of 30 bits, so that the sum stays within the 31 that `SamplingParams.seed` takes.
+    """
+    # Not 0 for "train": SeedSequence ignores zeros at the end, and `_seed(run_seed, number)` is the environment's.
+    return _seed(run_seed, group_id, turn, 1 if env == "train" else 2) >> 1

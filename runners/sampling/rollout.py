@@ -34,7 +34,8 @@ class SampleRequest:
 
     Attributes:
         resets: [N'] the groups to sample.
-        sampling: How; `sampling.n` is the group size G.
+        sampling: How; `sampling.n` is the group size G. `sampling.seed` is not read.
+        seed: The run's: with env, group, member and turn it decides a sequence's random numbers (`sequence_seed`).
         max_prompt_tokens: Longer prompts are dropped and counted.
         max_episode_tokens: No turn begins behind this many tokens of an episode; None leaves the context's limit.
         env: Which environment: that of training or that of evaluation.
@@ -42,6 +43,7 @@ class SampleRequest:
 
     resets: Sequence[GroupReset]
     sampling: SamplingParams
+    seed: int
     max_prompt_tokens: int
     max_episode_tokens: int | None = None
     env: EnvName = "train"

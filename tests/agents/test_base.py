@@ -20,6 +20,10 @@ from agents.base import Completion, SamplingParams
         ("top_p", 1.1),
         ("top_k", -1),
         ("max_tokens", 0),
+        ("seed", (3, -1)),
+        ("seed", (2**31,)),
+        ("seed", 0.5),
+        ("seed", [3]),
     ],
 )
 def test_values_out_of_range(field: str, value: Any) -> None:
@@ -29,6 +33,9 @@ def test_values_out_of_range(field: str, value: Any) -> None:
 
 def test_the_ends_of_the_ranges() -> None:
     SamplingParams(n=1, temperature=0.0, top_p=1.0, top_k=0, max_tokens=1)
+    SamplingParams(n=3, seed=(0, 2**31 - 3))
+    with pytest.raises(ValueError, match=r"seed=\(0, 2147483646\), but it must be"):
+        SamplingParams(n=3, seed=(0, 2**31 - 2))
 
 
 def test_frozen() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -46,6 +47,12 @@ def test_prompts_that_cannot_be_completed(agent: Agent, prompts: Prompts, length
     with pytest.raises(ValueError, match=f"Prompt 1 has {len(bad)} tokens"):
         agent.generate([prompts[0], bad], SamplingParams(max_tokens=2))
     assert len(agent.generate([prompts[0]], SamplingParams(max_tokens=2))) == 1
+
+
+def test_seeds_are_as_many_as_the_prompts(agent: Agent, prompts: Prompts) -> None:
+    assert len(agent.generate(prompts[:2], SamplingParams(max_tokens=2, seed=(1, 2)))) == 2
+    with pytest.raises(ValueError, match="holds 3 seeds for 2 prompts"):
+        agent.generate(prompts[:2], SamplingParams(max_tokens=2, seed=(1, 2, 3)))
 
 
 def test_act_is_text_in_text_out(agent: Agent) -> None:
@@ -193,6 +200,26 @@ def test_seeds(
     assert draw(11) == draw(11)
     assert draw(11) != draw(12)
     assert draw(None) != draw(None)
+
+
+@pytest.mark.real_engine
+def test_a_completion_depends_on_its_own_seed_alone(agent: Agent, engine_name: str, prompts: Prompts) -> None:
+    if engine_name == "sglang":
+        pytest.skip("SGLang takes seeds only with enable_deterministic_inference=True")
+
+    def draw(chosen: Sequence[int], seeds: Sequence[int], n: int = 1) -> list[list[tuple[int, ...]]]:
+        params = SamplingParams(n=n, max_tokens=30, seed=tuple(seeds))
+        return ids(agent.generate([prompts[i] for i in chosen], params))
+
+    places, seeds = range(6), [100, 900, 31, 7, 100, 2**30]
+    together = draw(places, seeds, n=4)
+    assert len({completion for group in together for completion in group}) > 12
+    for place, seed, group in zip(places, seeds, together, strict=True):
+        assert draw([place], [seed], n=4) == [group]
+        # Completion j has the stream of seed + j.
+        assert [draw([place], [seed + j])[0][0] for j in range(4)] == group
+    assert draw(places[::-1], seeds[::-1], n=4) == together[::-1]
+    assert draw([0] * 4, range(100, 104)) == [[completion] for completion in together[0]]
 
 
 @pytest.mark.real_engine

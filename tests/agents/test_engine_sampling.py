@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agents.base import SamplingParams
-from agents.engine_agent import prompt_seed
+from agents.seeds import prompt_seeds
 from agents.sglang_agent.sampling import requests as sglang_requests
 from agents.sglang_agent.sampling import seeded_singles
 from agents.vllm_agent.sampling import requests as vllm_requests
@@ -18,7 +18,7 @@ LIMITS: dict[str, Any] = {"end_token_ids": (3, 2), "max_model_len": 100}
 
 def test_vllm() -> None:
     params = SamplingParams(
-        n=4, temperature=0.7, top_p=0.9, top_k=5, max_tokens=20, stop_token_ids=(9, 3), stop=("Q:",), seed=1
+        n=4, temperature=0.7, top_p=0.9, top_k=5, max_tokens=20, stop_token_ids=(9, 3), stop=("Q:",), seed=(7, 70)
     )
     first, second = vllm_requests(PROMPTS, params, **LIMITS)
     assert first == {
@@ -35,12 +35,12 @@ def test_vllm() -> None:
         "stop_token_ids": [2, 3, 9],
         "stop": ["Q:"],
         "ignore_eos": True,
-        "seed": prompt_seed(1, 0),
+        "seed": 7,
         "logprobs": 0,
         "skip_special_tokens": False,
     }
     assert second["max_tokens"] == 5
-    assert second["seed"] != first["seed"]
+    assert second["seed"] == 70
 
 
 def test_vllm_takes_no_temperature_above_two() -> None:
@@ -50,7 +50,7 @@ def test_vllm_takes_no_temperature_above_two() -> None:
 
 
 def test_sglang() -> None:
-    params = SamplingParams(n=4, temperature=0.7, max_tokens=20, stop_token_ids=(9,), seed=1)
+    params = SamplingParams(n=4, temperature=0.7, max_tokens=20, stop_token_ids=(9,), seed=(7, 70))
     first, second = sglang_requests(PROMPTS, params, **LIMITS, seeds_requests=True)
     assert first == {
         "n": 4,
@@ -65,10 +65,21 @@ def test_sglang() -> None:
         "min_new_tokens": 0,
         "stop_token_ids": [2, 3, 9],
         "ignore_eos": False,
-        "sampling_seed": prompt_seed(1, 0),
+        "sampling_seed": 7,
         "skip_special_tokens": False,
     }
     assert second["max_new_tokens"] == 5
+    assert second["sampling_seed"] == 70
+    unseeded = sglang_requests(PROMPTS, params, **LIMITS, seeds_requests=False)
+    assert [request["sampling_seed"] for request in unseeded] == [None, None]
+
+
+@pytest.mark.parametrize("seed", [3, None])
+def test_one_seed_of_a_call_becomes_one_for_each_prompt(seed: int | None) -> None:
+    params = SamplingParams(seed=seed)
+    of_vllm = [request["seed"] for request in vllm_requests(PROMPTS, params, **LIMITS)]
+    sglang = sglang_requests(PROMPTS, params, **LIMITS, seeds_requests=True)
+    assert of_vllm == [request["sampling_seed"] for request in sglang] == list(prompt_seeds(seed, 2))
 
 
 @pytest.mark.parametrize("options", [{"top_k": 3}, {"top_p": 0.5}])
@@ -86,7 +97,9 @@ def test_sglang_samples_with_seeds_are_requests_of_their_own() -> None:
 
 
 def test_seeds_differ_between_prompts_and_calls_and_fit_31_bits() -> None:
-    assert prompt_seed(None, 3) is None
-    seeds = {prompt_seed(seed, row) for seed in (-1, 0, 1, 2**63) for row in range(50)}
+    assert prompt_seeds(None, 3) == (None, None, None)
+    assert prompt_seeds((4, 4, 9), 3) == (4, 4, 9)
+    seeds = {s for seed in (-1, 0, 1, 2**63) for s in prompt_seeds(seed, 50)}
     assert len(seeds) == 200
-    assert all(seed is not None and 0 <= seed < 2**31 for seed in seeds)
+    # Half of the 31 bits that the engines take, so that the number of a completion can be added.
+    assert all(seed is not None and 0 <= seed < 2**30 for seed in seeds)

@@ -62,11 +62,11 @@ def test_end_tokens_without_a_generation_config(folder: Path) -> None:
 
 
 def test_prompts_are_checked_with_their_number() -> None:
-    check_prompts([[1], [1] * 9], 10)
+    check_prompts([[1], [1] * 9], (4, 5), 10)
     with pytest.raises(ValueError, match="Prompt 1 has 10 tokens; allowed are 1 to 9"):
-        check_prompts([[1], [1] * 10], 10)
+        check_prompts([[1], [1] * 10], None, 10)
     with pytest.raises(ValueError, match="Prompt 0 has 0 tokens"):
-        check_prompts([[]], 10)
+        check_prompts([[]], 3, 10)
 
 
 def test_special_tokens_are_no_text(folder: Path) -> None:

@@ -38,6 +38,27 @@ def test_small_batches_give_the_same(mixed: list[list[int]], max_batch_tokens: i
         assert [completion.token_ids for completion in mine] == [expected.token_ids] * 3
 
 
+@pytest.mark.parametrize("max_batch_tokens", [1, 400, 3000])
+def test_small_batches_draw_the_same(
+    reference: TransformersAgent, mixed: list[list[int]], max_batch_tokens: int
+) -> None:
+    # At 1 each completion is a batch of its own, at 400 some groups of five are split, at 3000 prompts are parted.
+    small = TransformersAgent("tiny", device="cpu", dtype="float32", max_batch_tokens=max_batch_tokens)
+    params = SamplingParams(n=5, max_tokens=16, seed=(3, 30, 300, 3000))
+    drawn, expected = (
+        [[completion.token_ids for completion in group] for group in agent.generate(mixed, params)]
+        for agent in (small, reference)
+    )
+    assert drawn == expected
+    assert all(len(set(group)) > 2 for group in expected)
+
+
+def test_max_tokens_only_cuts(reference: TransformersAgent, prompts: list[list[int]]) -> None:
+    long, short = (reference.generate(prompts[:8], SamplingParams(n=2, max_tokens=limit, seed=5)) for limit in (40, 7))
+    for whole, cut in zip(long, short, strict=True):
+        assert [completion.token_ids[:7] for completion in whole] == [completion.token_ids for completion in cut]
+
+
 def test_batches_hold_every_row_once_within_the_limit(prompts: list[list[int]]) -> None:
     agent = TransformersAgent("tiny", device="cpu", dtype="float32", max_batch_tokens=2000)
     params = SamplingParams(n=4, max_tokens=50)

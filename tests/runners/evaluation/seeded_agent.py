@@ -1,13 +1,15 @@
-"""An agent whose completions follow from the seed and the prompt, as a sampling engine's do; it can be killed."""
+"""An agent whose completions follow from their seeds, as a sampling engine's do; it can be killed."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from agents import Completion, SamplingParams
 from agents.scripted_agent import ScriptedAgent
+from agents.seeds import prompt_seeds
 
 FORMS = ("#### {}", "The answer is {}.", "{} and so on", r"so \boxed{{{}}}", "no idea")
 
@@ -31,15 +33,16 @@ class SeededAgent(ScriptedAgent):
         self.made.append(self)
 
     def generate(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Completion]]:
-        """Returns completions that depend on the seed and the place in the call."""
+        """Returns completions that depend on their seeds: that of the prompt plus their number."""
         if len(self.calls) == self.max_calls:
             raise KeyboardInterrupt
         self.calls.append(params)
-        rng = random.Random(params.seed)
         groups = []
-        for prompt in prompt_token_ids:
+        for prompt, seed in zip(prompt_token_ids, prompt_seeds(params.seed, len(prompt_token_ids)), strict=True):
+            assert seed is not None
             tail = " Question: 4 Q: 5" if self.decode(prompt).endswith(("Answer:", "A:")) else ""
-            texts = [rng.choice(FORMS).format(rng.randint(1, 12)) + tail for _ in range(params.n)]
+            rngs = [random.Random(seed + number) for number in range(params.n)]
+            texts = [rng.choice(FORMS).format(rng.randint(1, 12)) + tail for rng in rngs]
             self.script = lambda prompt_text, sample, texts=tuple(texts): texts[sample]  # type: ignore[misc]
-            groups += super().generate([prompt], params)
+            groups += super().generate([prompt], replace(params, seed=(seed,)))
         return groups

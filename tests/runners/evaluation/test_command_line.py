@@ -64,10 +64,28 @@ def test_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {"versions", "commit", "threads", "time"} <= set(saved["sessions"][0])
 
 
-def test_seeds_of_batches_differ(tmp_path: Path) -> None:
-    evaluate(tmp_path, *SAMPLED)
-    seeds = [params.seed for params in SeededAgent.made[0].calls]
-    assert len(set(seeds)) == 4
+def test_every_problem_has_a_seed_of_its_own(tmp_path: Path) -> None:
+    evaluate(tmp_path / "first", *SAMPLED)
+    evaluate(tmp_path / "second", *SAMPLED, "--seed", "1")
+    assert len({seed for agent in SeededAgent.made for params in agent.calls for seed in params.seed}) == 20
+
+
+@pytest.mark.parametrize("engine", ["seeded", "transformers"])
+def test_the_size_of_the_batches_changes_no_completion(tmp_path: Path, engine: str) -> None:
+    def completions(batch_size: str, *options: str) -> dict[tuple[int, int], str]:
+        folder = tmp_path / batch_size
+        settings = ["--max-tokens", "12", "--num-threads", "1"] if engine == "transformers" else []
+        assert evaluate(folder, *SAMPLED, *settings, "--batch-size", batch_size, *options, engine=engine) == 0
+        return {(row["index"], row["sample"]): row["completion"] for row in rows(folder)}
+
+    whole = completions("10")
+    assert len(whole) == 40
+    assert completions("3") == whole
+    # Other problems are evaluated beside them.
+    more = completions("7", "--num-problems", "24")
+    shared = whole.keys() & more.keys()
+    assert shared
+    assert {key: whole[key] for key in shared} == {key: more[key] for key in shared}
 
 
 @pytest.mark.parametrize("calls", [1, 2, 3])

@@ -10,7 +10,7 @@ import tests.runners.two_turn_env  # noqa: F401  (registers TwoTurn-v0)
 from agents import SamplingParams
 from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.grpo import _as_batch
-from runners.sampling.problems import turn_seed
+from runners.sampling.problems import sequence_seed
 from runners.sampling.rollout import GroupReset, SampleRequest
 from runners.updating.batch import padded_columns
 from runners.run_folder.metrics import metrics_row
@@ -35,7 +35,8 @@ def scripted_runner(script=word_or_skip, env_config=None, **engine_options):
 def request(num_groups=1, *, max_tokens=24, seed=5, n=3, **changes):
     return SampleRequest(
         resets=[GroupReset(group_id=i, seed=i) for i in range(num_groups)],
-        sampling=SamplingParams(n=n, max_tokens=max_tokens, seed=seed),
+        sampling=SamplingParams(n=n, max_tokens=max_tokens),
+        seed=seed,
         max_prompt_tokens=100,
         **changes,
     )
@@ -73,15 +74,11 @@ def test_one_call_of_the_engine_a_turn_with_seeds_of_its_own(monkeypatch):
     monkeypatch.setattr(runner.agent, "generate", recorded)
     rollouts = runner.sample(request(num_groups=4)).rollouts
     # Four groups of three; two of each go on.
-    assert calls == [(4, 3, 5), (8, 1, turn_seed(5, 1))]
+    first = tuple(sequence_seed(5, "train", group, 0) for group in range(4))
+    second = tuple(sequence_seed(5, "train", group, 1) + member for group in range(4) for member in (0, 2))
+    assert calls == [(4, 3, first), (8, 1, second)]
     assert [r.group_id for r in rollouts] == [i // 3 for i in range(12)]
     assert [r.num_turns for r in rollouts] == [2, 1, 2] * 4
-
-
-def test_turns_have_different_seeds_and_none_stays_none():
-    assert turn_seed(5, 0) == 5
-    assert len({turn_seed(seed, turn) for seed in range(50) for turn in range(5)}) == 250
-    assert turn_seed(None, 0) is turn_seed(None, 3) is None
 
 
 def test_a_completion_cut_by_max_tokens_gets_its_end_off_the_mask():
@@ -173,3 +170,43 @@ def test_the_same_request_gives_the_same_episodes(build):
     first, second = (runner.sample(replace(request(3, n=4), max_prompt_tokens=500)).rollouts for _ in range(2))
     assert [r.completion_token_ids for r in first] == [r.completion_token_ids for r in second]
     assert any(r.num_turns > 1 for r in first)
+
+
+def sampled_tokens(rollouts):
+    return [(r.group_id, r.num_turns, r.completion_token_ids) for r in rollouts]
+
+
+@pytest.mark.parametrize("env", ["train", "eval"])
+def test_a_groups_episodes_do_not_depend_on_the_others_of_the_request(build, env):
+    runner = real_algo(build).env_runner_group.local_env_runner
+    whole = replace(request(4, n=4, env=env), max_prompt_tokens=500)
+    together = sampled_tokens(runner.sample(whole).rollouts)
+    assert any(num_turns > 1 for _, num_turns, _ in together)
+    alone = [runner.sample(replace(whole, resets=[reset])).rollouts for reset in whole.resets]
+    assert [episode for rollouts in alone for episode in sampled_tokens(rollouts)] == together
+    turned = runner.sample(replace(whole, resets=whole.resets[::-1])).rollouts
+    assert sorted(sampled_tokens(turned)) == sorted(together)
+
+
+def test_the_runs_seed_the_environment_and_the_group_decide_the_seeds(build):
+    algo = build(small_config(MULTI_TURN, max_tokens=8).debugging(seed=7))
+    agent = algo.env_runner_group.local_env_runner.agent
+    seeds, generate = [], agent.generate
+    agent.generate = lambda prompts, params: seeds.append(params.seed) or generate(prompts, params)
+    for sample, env, count in ((algo._sample_step, "train", 4), (algo.evaluate, "eval", 8)):
+        seeds.clear()
+        sample()
+        assert seeds[0] == tuple(sequence_seed(7, env, group, 0) for group in range(count))
+
+
+def test_the_number_of_env_runners_changes_no_token(build):
+    none, two = (
+        build(small_config(MULTI_TURN, num_prompts=5, max_tokens=24).env_runners(num_env_runners=number))
+        for number in (0, 2)
+    )
+    for _ in range(2):
+        rollouts = none._sample_step().rollouts
+        assert any(r.num_turns > 1 for r in rollouts)
+        assert sampled_tokens(two._sample_step().rollouts) == sampled_tokens(rollouts)
+    none.evaluate(), two.evaluate()
+    assert sampled_tokens(two.evaluation_rollouts) == sampled_tokens(none.evaluation_rollouts)

@@ -1,6 +1,6 @@
 import pytest
 
-from runners.sampling.problems import ProblemSampler, evaluation_resets, sampling_seed
+from runners.sampling.problems import ProblemSampler, evaluation_resets, sequence_seed
 
 
 def indices(resets):
@@ -60,7 +60,15 @@ def test_evaluation_seeds_are_not_training_seeds():
     assert not training & {reset.seed for reset in evaluation_resets(None, 2000)}
 
 
-def test_c24_every_share_of_a_step_has_another_sampling_seed():
-    seeds = {sampling_seed(run, group, env) for run in (0, 1) for group in range(50) for env in ("train", "eval")}
-    assert len(seeds) == 200
-    assert all(0 <= seed < 2**31 for seed in seeds)
+def test_c24_every_group_and_turn_has_a_sampling_seed_of_its_own():
+    seeds = {
+        sequence_seed(run, env, group, turn)
+        for run in (0, 1)
+        for group in range(50)
+        for env in ("train", "eval")
+        for turn in range(4)
+    }
+    assert len(seeds) == 800
+    assert all(0 <= seed < 2**30 for seed in seeds)
+    environments = {reset.seed for reset in ProblemSampler(None, seed=0).draw(50)}
+    assert not {seed >> 1 for seed in environments} & seeds
