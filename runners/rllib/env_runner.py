@@ -20,7 +20,9 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 import agents
 from agents.tensor_handles import gpu_uuid
-from agents.weight_transfer import Sleeper, TensorSpec, WeightGroup, WeightHandles, WeightPart, WeightReceiver
+from agents.weight_loader import Sleeper, WeightLoader, WeightPart, load_weights
+from agents.weight_sources import Arrays, WeightSource
+from agents.weights import TensorSpec
 from runners.rllib.episode import Episode
 from runners.rllib.gpu_claim import GPUClaim
 from runners.rllib.problem_sampler import turn_seed
@@ -138,45 +140,34 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         if COMPONENT_RL_MODULE not in state or self.agent is None:
             return
         weights = state[COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
-        self._weights_seq_no = state.get(WEIGHTS_SEQ_NO, 0)
-        self.agent.update_weights(
-            # A copy: what comes out of Ray's object store is read-only.
-            ((name, torch.tensor(array)) for name, array in weights.items()),
-            policy_version=self._weights_seq_no,
-        )
+        self.load_weights(Arrays.of(weights.items()), state.get(WEIGHTS_SEQ_NO, 0))
+
+    def load_weights(self, source: WeightSource, policy_version: int) -> None:
+        """Has the agent take the learner's weights; handles travel on unopened to where the engine is."""
+        assert self.agent is not None
+        load_weights(self.agent, source, policy_version)
+        self._weights_seq_no = policy_version
 
     def weight_place(self, specs: Sequence[TensorSpec] | None) -> EnginePlace:
         """Returns where the engine is and what weights it takes.
 
         Args:
-            specs: The weights to come, for an engine that takes more than arrays to check; None asks nothing of it.
+            specs: The weights to come, for the agent to check; None leaves that out.
 
         Raises:
             ValueError: For weights that do not fit the engine's model.
         """
         assert self.agent is not None
-        transfers = tuple(getattr(self.agent, "weight_transfers", ()))
+        loader = self.agent if isinstance(self.agent, WeightLoader) else None
+        if loader is not None and specs is not None:
+            loader.check_weights(specs)
         return EnginePlace(
             node=ray.get_runtime_context().get_node_id(),
             gpus=tuple(gpu_uuid(index) for index in range(torch.cuda.device_count())),
             remote="url" in self.config.engine_options,
-            transfers=transfers,
-            num_workers=cast(WeightReceiver, self.agent).expect_weights(specs) if transfers and specs else 1,
+            transfers=loader.weight_transfers if loader is not None else (),
+            num_workers=loader.num_workers() if loader is not None else 1,
         )
-
-    def take_handles(self, handles: WeightHandles, policy_version: int) -> None:
-        """Has the agent open the handles; this process never does, since received memory cannot be passed on."""
-        cast(WeightReceiver, self.agent).update_weights_from_handles(handles, policy_version)
-        self._weights_seq_no = policy_version
-
-    def join_weight_group(self, group: WeightGroup) -> None:
-        """Has the engine join the learner's group."""
-        cast(WeightReceiver, self.agent).join_weight_group(group)
-
-    def take_broadcasts(self, specs: Sequence[TensorSpec], policy_version: int) -> None:
-        """Has the engine take the weights that the learner broadcasts in the group."""
-        cast(WeightReceiver, self.agent).update_weights_from_group(specs, policy_version)
-        self._weights_seq_no = policy_version
 
     def sleep(self) -> None:
         """Has the engine free its memory."""

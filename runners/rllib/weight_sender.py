@@ -11,8 +11,8 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from agents.tensor_handles import gpu_uuid, pack
-from agents.weight_group import LEARNER_RANK, WeightChannel, free_port
-from agents.weight_transfer import TensorSpec, WeightGroup
+from agents.weight_group import LEARNER_RANK, GroupMember, WeightGroup, free_port
+from agents.weights import TensorSpec
 from runners.rllib.sharding import is_follower, whole
 
 
@@ -46,7 +46,7 @@ class WeightSender:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
-        self._channel: WeightChannel | None = None
+        self._member = GroupMember()
 
     def place(self) -> LearnerPlace:
         """Returns where the weights are."""
@@ -56,13 +56,10 @@ class WeightSender:
             address=ray.util.get_node_ip_address(),
             gpu=gpu_uuid(device.index or 0) if device.type == "cuda" else None,
             sharded=any(isinstance(parameter, DTensor) for parameter in self._model.parameters()),
-            specs=tuple(
-                TensorSpec(name=name, dtype=str(p.dtype).removeprefix("torch."), shape=tuple(p.shape))
-                for name, p in self._model.named_parameters()
-            ),
+            specs=tuple(TensorSpec.of(name, parameter) for name, parameter in self._model.named_parameters()),
         )
 
-    def handles(self, count: int) -> list[bytes]:
+    def handles(self, count: int) -> list[str]:
         """Returns `count` payloads of handles, one for each process that will open them."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
@@ -72,30 +69,17 @@ class WeightSender:
         """Returns a port of this machine for a group's store."""
         return free_port()
 
-    def join(self, group: WeightGroup) -> None:
-        """Has the first learner join a group in place of the last; blocks until the engines have."""
-        self.leave()
-        if not is_follower():
-            self._channel = WeightChannel(group, LEARNER_RANK)
-
-    def leave(self) -> None:
-        """Leaves the group, if in one."""
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
-
-    def send(self) -> None:
-        """Broadcasts every parameter; blocks until the engines have them."""
+    def send(self, group: WeightGroup) -> None:
+        """Broadcasts every parameter in a group, which rank 0 joins first; blocks until the engines have them."""
         tensors = (whole(parameter.detach()) for parameter in self._model.parameters())
         if is_follower():
             deque(tensors, maxlen=0)
             return
-        assert self._channel is not None, "join() comes first"
-        self._channel.send(tensors)
+        self._member.channel(group, LEARNER_RANK).send(tensors)
 
     def close(self) -> None:
         """Leaves the group, and takes the weights out of shared memory, which would outlive a killed process."""
-        self.leave()
+        self._member.leave()
         for parameter in self._model.parameters():
             if parameter.device.type == "cpu" and not isinstance(parameter, DTensor) and parameter.is_shared():
                 parameter.data = parameter.data.clone()

@@ -19,8 +19,10 @@ from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from agents.weight_group import LEARNER_RANK
-from agents.weight_transfer import TensorSpec, WeightGroup, WeightHandles, WeightPart
+from agents.weight_group import LEARNER_RANK, WeightGroup
+from agents.weight_loader import WeightPart
+from agents.weight_sources import Broadcast, Handles, WeightSource
+from agents.weights import TensorSpec
 from runners.rllib.calls import call_each, env_runner_ids
 from runners.rllib.config import GRPOSettings
 from runners.rllib.weight_paths import EnginePlace, WeightPath, choose_path
@@ -53,7 +55,7 @@ class WeightSync:
         self._config = config
         self._learner_group = learner_group
         self._env_runner_group = env_runner_group
-        self._members: list[int] = []
+        self._groups: dict[int, WeightGroup] = {}
         self._learner: LearnerPlace = self.ask_first_learner(lambda learner: learner.weight_sender.place())
         self.path: WeightPath = choose_path(
             config.weight_transfer, self._learner, list(self._places(specs=None).values()), config.engine
@@ -100,7 +102,7 @@ class WeightSync:
 
     def forget_group(self) -> None:
         """Has the next `send` make a new group: an engine or an env runner was restarted."""
-        self._members = []
+        self._groups = {}
 
     def ask_first_learner(self, question: Callable[[Any], T]) -> T:
         """Returns the first learner's answer, or raises what it raised.
@@ -142,18 +144,20 @@ class WeightSync:
         count = sum(place.num_workers for place in places.values())
         payloads = iter(self.ask_first_learner(lambda learner: learner.weight_sender.handles(count)))
         handles = {
-            number: WeightHandles(
-                specs=self._learner.specs, payloads=tuple(next(payloads) for _ in range(place.num_workers))
-            )
+            number: Handles(specs=self._learner.specs, payloads=tuple(next(payloads) for _ in range(place.num_workers)))
             for number, place in places.items()
         }
-        return self._call_all_of(lambda number: partial(_take_handles, handles=handles[number], version=version))
+        return self._call_all_of(lambda number: partial(_load_weights, source=handles[number], version=version))
 
     def _broadcast_weights(self, version: int) -> bool:
-        if self._members != env_runner_ids(self._env_runner_group) and not self._make_group():
+        if list(self._groups) != env_runner_ids(self._env_runner_group) and not self._make_group():
             return False
-        take = partial(_take_broadcasts, specs=self._learner.specs, version=version)
-        return self._together(lambda number: take, lambda learner: learner.weight_sender.send())
+        sources = {number: Broadcast(specs=self._learner.specs, group=group) for number, group in self._groups.items()}
+        learners = replace(next(iter(self._groups.values())), first_rank=LEARNER_RANK)
+        return self._together(
+            lambda number: partial(_load_weights, source=sources[number], version=version),
+            lambda learner: learner.weight_sender.send(learners),
+        )
 
     def _make_group(self) -> bool:
         places = self._places(self._learner.specs)
@@ -162,7 +166,7 @@ class WeightSync:
         sizes = [place.num_workers for place in places.values()]
         first_ranks = dict(zip(places, accumulate(sizes, initial=1), strict=False))
         one_machine = all(place.node == self._learner.node and not place.remote for place in places.values())
-        learners = WeightGroup(
+        group = WeightGroup(
             address="127.0.0.1" if one_machine else self._learner.address,
             port=self.ask_first_learner(lambda learner: learner.weight_sender.free_port()),
             # A server outlives the run, so its groups of other runs must not meet this one.
@@ -172,12 +176,8 @@ class WeightSync:
             first_rank=LEARNER_RANK,
             timeout_s=self._config.sync_timeout_s,
         )
-        made = self._together(
-            lambda number: partial(_join_group, group=replace(learners, first_rank=first_ranks[number])),
-            lambda learner: learner.weight_sender.join(learners),
-        )
-        self._members = list(places) if made else []
-        return made
+        self._groups = {number: replace(group, first_rank=rank) for number, rank in first_ranks.items()}
+        return True
 
     def _together(self, task_of: Callable[[int], Callable[[Any], Any]], of_the_learner: Callable[[Any], None]) -> bool:
         """Runs both sides of a collective operation at once; returns whether all succeeded."""
@@ -235,16 +235,8 @@ def _set_state(env_runner: Any, *, state: Any) -> None:
     env_runner.set_state(ray.get(state) if isinstance(state, ray.ObjectRef) else state)
 
 
-def _take_handles(env_runner: Any, *, handles: WeightHandles, version: int) -> None:
-    env_runner.take_handles(handles, version)
-
-
-def _join_group(env_runner: Any, *, group: WeightGroup) -> None:
-    env_runner.join_weight_group(group)
-
-
-def _take_broadcasts(env_runner: Any, *, specs: tuple[TensorSpec, ...], version: int) -> None:
-    env_runner.take_broadcasts(specs, version)
+def _load_weights(env_runner: Any, *, source: WeightSource, version: int) -> None:
+    env_runner.load_weights(source, version)
 
 
 def _sleep(env_runner: Any) -> None:
