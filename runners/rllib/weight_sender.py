@@ -72,10 +72,12 @@ class WeightSender:
     def send(self, group: WeightGroup) -> None:
         """Broadcasts every parameter in a group, which rank 0 joins first; blocks until the engines have them."""
         tensors = (whole(parameter.detach()) for parameter in self._model.parameters())
-        if is_follower():
+        try:
+            if not is_follower():
+                self._member.channel(group, LEARNER_RANK).send(tensors)
+        finally:
+            # Sharded learners make every tensor whole together, also where the broadcast has failed.
             deque(tensors, maxlen=0)
-            return
-        self._member.channel(group, LEARNER_RANK).send(tensors)
 
     def close(self) -> None:
         """Leaves the group, and takes the weights out of shared memory, which would outlive a killed process."""
