@@ -79,7 +79,7 @@ class Completion:
             temperature, top-k and top-p; at temperature 0 that of temperature 1.
         text: `token_ids` decoded, special tokens left out; up to the stop text, where one ended it.
         finish_reason: "stop" (an end token or a stop text), "length" (max_tokens or the context ran out) or "abort".
-        policy_version: Version of the weights that produced it, as given to `update_weights`; 0 before any.
+        policy_version: Version of the weights that produced it, as given with them; 0 before any.
     """
 
     token_ids: tuple[int, ...]
@@ -131,6 +131,9 @@ class Agent(Protocol):
 
     def update_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], policy_version: int) -> None:
         """Replaces the weights (Hugging Face names) and drops every cache made with the old ones.
+
+        The tensors may be another's memory: they are copied from before this returns, and never written to. An agent
+        may take weights by other ways too: see `agents.weight_loader.WeightLoader`.
 
         Raises:
             ValueError: For an unknown or missing name or a wrong shape; nothing is changed then.

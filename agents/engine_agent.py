@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from agents.base import Completion, EngineError, FinishReason, SamplingParams
 from agents.stop_text import cut_at_stop, tokens_to_stop
 from agents.text import TextAgent, check_prompts
 from agents.transformers_agent.loading import parameter_shapes
-from agents.weight_transfer import TensorSpec, WeightGroup, WeightHandles, WeightPart
-from agents.weights import check_specs, checked_weights, weights_folder
-
-if TYPE_CHECKING:
-    import torch
+from agents.weight_loader import WeightPart
+from agents.weight_sources import Arrays, RemoteSource, WeightsFile, WeightSource
+from agents.weights import TensorSpec, check_specs, weights_folder
 
 logger = logging.getLogger(__name__)
 
@@ -41,24 +38,12 @@ class Backend(Protocol):
         """Completes N prompts, each with its request in the engine's own words; [N][n]."""
         ...
 
-    def load_weights(self, folder: Path) -> str:
-        """Loads the safetensors of `folder` and drops the caches; returns which path was taken, in words."""
-        ...
-
     def num_workers(self) -> int:
         """Returns how many processes hold the engine's model."""
         ...
 
-    def load_handles(self, payloads: Sequence[bytes]) -> None:
-        """Loads the weights behind `tensor_handles`, a payload a worker, and drops the caches."""
-        ...
-
-    def join_weight_group(self, group: WeightGroup) -> None:
-        """Has every worker join a group; blocks until all members have."""
-        ...
-
-    def receive_weights(self, specs: Sequence[TensorSpec], group_name: str) -> None:
-        """Loads the weights broadcast in a group that was joined, and drops the caches."""
+    def load_weights(self, source: RemoteSource) -> None:
+        """Loads weights that fit the model, and drops the caches."""
         ...
 
     def sleep(self) -> None:
@@ -81,7 +66,7 @@ class Backend(Protocol):
 class EngineAgent(TextAgent):
     """Base of the agents whose engine runs elsewhere.
 
-    A `WeightReceiver`, and where the engine was started for it a `Sleeper`.
+    A `WeightLoader`, and where the engine was started for it a `Sleeper`.
 
     Args:
         folder: Folder of the model.
@@ -91,7 +76,7 @@ class EngineAgent(TextAgent):
         trust_remote_code: Whether the model's folder may run code.
     """
 
-    weight_transfers = ("ipc", "collective")
+    weight_transfers: tuple[str, ...] = ("ipc", "collective")
 
     def __init__(
         self,
@@ -106,7 +91,6 @@ class EngineAgent(TextAgent):
         self.folder = folder
         self.backend = backend
         self._trust_remote_code = trust_remote_code
-        self._group_name: str | None = None
         self._asleep: set[WeightPart] = set()
 
     def requests(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
@@ -140,51 +124,29 @@ class EngineAgent(TextAgent):
             [self._completion(output, cut_at_stop(next(texts), params.stop)) for output in group] for group in groups
         ]
 
-    def update_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], policy_version: int) -> None:
+    def num_workers(self) -> int:
+        """Returns how many processes hold the engine's model."""
+        return self.backend.num_workers()
+
+    def check_weights(self, specs: Sequence[TensorSpec]) -> None:
+        """Raises ValueError for weights that do not fit the model."""
+        check_specs(specs, self._shapes)
+
+    def load_weights(self, source: WeightSource, policy_version: int) -> None:
         """Replaces the weights (Hugging Face names) and drops every cache made with the old ones.
 
-        Names, shapes and types are checked here first: an engine accepts unknown names silently, or dies.
+        Names, shapes and types are checked here first: an engine accepts unknown names silently, or dies. Arrays become
+        a file, in shared memory where there is room; the other sources travel on to the engine's process unopened.
 
         Raises:
             ValueError: For an unknown or missing name or a wrong shape; nothing is changed then.
             EngineError: If the engine died, hung or cannot be reached.
         """
-        weights = checked_weights(named_tensors, self._shapes)
-        with self._weights_of(policy_version), weights_folder(weights) as folder:
-            logger.info("weights by %s", self.backend.load_weights(folder))
-
-    def expect_weights(self, specs: Sequence[TensorSpec]) -> int:
-        """Returns how many workers take the weights.
-
-        Raises:
-            ValueError: For an unknown or missing name or a wrong shape.
-        """
-        check_specs(specs, self._shapes)
-        return self.backend.num_workers()
-
-    def update_weights_from_handles(self, handles: WeightHandles, policy_version: int) -> None:
-        """As `update_weights`, from handles of the learner's memory, which travel on to the engine unopened."""
-        check_specs(handles.specs, self._shapes)
-        with self._weights_of(policy_version):
-            self.backend.load_handles(handles.payloads)
-
-    def join_weight_group(self, group: WeightGroup) -> None:
-        """Joins a group, together with the learner and the other engines; blocks until all have."""
-        self._group_name = None
-        self.backend.join_weight_group(group)
-        self._group_name = group.name
-
-    def update_weights_from_group(self, specs: Sequence[TensorSpec], policy_version: int) -> None:
-        """As `update_weights`, from the broadcasts of the group joined last.
-
-        Raises:
-            EngineError: If the engine is in no group, which a restart takes it out of.
-        """
-        check_specs(specs, self._shapes)
-        if self._group_name is None:
-            raise EngineError("The engine is in no weight group: join_weight_group() comes first.")
-        with self._weights_of(policy_version):
-            self.backend.receive_weights(specs, self._group_name)
+        self.check_weights(source.specs)
+        with _for_another_process(source) as sent:
+            self.backend.load_weights(sent)
+        self.policy_version = policy_version
+        logger.info("weights of version %d by %s", policy_version, type(sent).__name__)
 
     def sleep(self) -> None:
         """Frees the engine's weights and KV cache."""
@@ -203,19 +165,11 @@ class EngineAgent(TextAgent):
         logger.info("restarting the engine")
         self.backend.restart()
         self.policy_version = 0
-        self._group_name = None
         self._asleep = set()
 
     def close(self) -> None:
         """Frees the engine; a server goes on running."""
         self.backend.close()
-
-    @contextmanager
-    def _weights_of(self, policy_version: int) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.policy_version = policy_version
-        logger.info("weights of version %d: %.2f s", policy_version, time.perf_counter() - started)
 
     @cached_property
     def _shapes(self) -> dict[str, tuple[int, ...]]:
@@ -233,6 +187,16 @@ class EngineAgent(TextAgent):
             finish_reason=output.finish_reason,
             policy_version=self.policy_version,
         )
+
+
+@contextmanager
+def _for_another_process(source: WeightSource) -> Iterator[Any]:
+    """Yields the source as a `RemoteSource`."""
+    if not isinstance(source, Arrays):
+        yield source
+        return
+    with weights_folder(list(source.tensors())) as folder:
+        yield WeightsFile(specs=source.specs, folder=str(folder))
 
 
 def check_can_sleep(engine: str, url: str | None) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from agents.engine_agent import EngineOutput
 from agents.engine_process import EngineProcess, require
-from agents.weight_transfer import TensorSpec, WeightGroup, WeightPart
+from agents.weight_loader import WeightPart
+from agents.weight_sources import RemoteSource
 
 
 class OwnedEngineBase:
@@ -21,7 +21,6 @@ class OwnedEngineBase:
         defaults: Options that this project needs.
         cpu_options: Options for a machine without a GPU, empty where there is one.
         environment: The child's environment variables.
-        weights_path: How the engine takes weights, in words.
         timeout_s: Seconds without progress after which the engine counts as hung.
         start_timeout_s: Seconds that its start may take.
 
@@ -40,7 +39,6 @@ class OwnedEngineBase:
         defaults: Mapping[str, Any],
         cpu_options: Mapping[str, Any],
         environment: Mapping[str, str],
-        weights_path: str,
         timeout_s: float,
         start_timeout_s: float,
     ) -> None:
@@ -50,7 +48,6 @@ class OwnedEngineBase:
         if "dtype" in cpu_options and options.get("dtype") == "auto":
             self._options["dtype"] = cpu_options["dtype"]
         self._environment = dict(environment)
-        self._weights_path = weights_path
         self._timeouts = {"timeout_s": timeout_s, "start_timeout_s": start_timeout_s}
         self.process = self._start()
 
@@ -60,26 +57,13 @@ class OwnedEngineBase:
         """Completes N prompts; [N][n]."""
         return self.process.call("generate", prompts, requests)
 
-    def load_weights(self, folder: Path) -> str:
-        """Loads the weights of a folder and drops the prefix cache; returns which path was taken."""
-        self.process.call("load_weights", str(folder))
-        return f"{self._weights_path}, from a safetensors file in shared memory"
-
     def num_workers(self) -> int:
         """Returns how many processes hold the engine's model."""
         return self.process.call("num_workers")
 
-    def load_handles(self, payloads: Sequence[bytes]) -> None:
-        """Loads the weights behind handles, a payload a worker, and drops the prefix cache."""
-        self.process.call("load_handles", list(payloads))
-
-    def join_weight_group(self, group: WeightGroup) -> None:
-        """Has every worker join a group."""
-        self.process.call("join_weight_group", group)
-
-    def receive_weights(self, specs: Sequence[TensorSpec], group_name: str) -> None:
-        """Loads the weights broadcast in a group, and drops the prefix cache."""
-        self.process.call("receive_weights", list(specs), group_name)
+    def load_weights(self, source: RemoteSource) -> None:
+        """Loads weights that fit the model, and drops the caches."""
+        self.process.call("load_weights", source)
 
     def sleep(self) -> None:
         """Frees weights and KV cache."""

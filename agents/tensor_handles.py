@@ -7,6 +7,7 @@ received cannot be passed on: the payload itself must travel.
 
 from __future__ import annotations
 
+import base64
 import io
 import pickle
 import shutil
@@ -27,8 +28,8 @@ _TYPES = (torch.Tensor, torch.Size, torch.UntypedStorage, torch.TypedStorage)
 _REBUILD = ("rebuild_tensor", "rebuild_typed_storage", "rebuild_storage_filename")
 
 
-def pack(named_tensors: Iterable[tuple[str, torch.Tensor]]) -> bytes:
-    """Returns handles of the tensors, to be opened once by one process of this machine.
+def pack(named_tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """Returns handles of the tensors, in base64, to be opened once by one process of this machine.
 
     A tensor on the CPU moves to shared memory, where it stays: the sender goes on using it there.
 
@@ -47,17 +48,17 @@ def pack(named_tensors: Iterable[tuple[str, torch.Tensor]]) -> bytes:
         pickler.dump(tensors)
     finally:
         multiprocessing.set_sharing_strategy(strategy)
-    return buffer.getvalue()
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
-def opened(payload: bytes) -> list[tuple[str, torch.Tensor]]:
+def opened(payload: str) -> list[tuple[str, torch.Tensor]]:
     """Returns the tensors behind handles: the sender's own memory, to be copied from at once.
 
     Raises:
         ValueError: If the payload holds anything but tensors.
         RuntimeError: If the memory is not on this machine.
     """
-    return _Unpickler(io.BytesIO(payload)).load()
+    return _Unpickler(io.BytesIO(base64.b64decode(payload))).load()
 
 
 def gpu_uuid(index: int) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from agents.base import Completion, SamplingParams
+from agents.weight_sources import Arrays, WeightSource
+from agents.weights import TensorSpec
 
 if TYPE_CHECKING:
     import torch
@@ -114,12 +116,16 @@ def check_prompts(
 class TextAgent:
     """Base of the agents here: the tokenizer, the text path, and the sampling that `act` uses.
 
+    A subclass gives `generate`, and one of `load_weights` and `update_weights`: each is the other here.
+
     Args:
         folder: Folder of the model, with its tokenizer.
         max_model_len: Most tokens of prompt and completion together.
         sampling: What `act` samples with.
         trust_remote_code: Whether the tokenizer may run code of its folder.
     """
+
+    weight_transfers: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -158,9 +164,20 @@ class TextAgent:
         """Samples `params.n` completions for each of N prompts: [N][n], in the prompts' order."""
         raise NotImplementedError
 
-    def update_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], policy_version: int) -> None:
+    def num_workers(self) -> int:
+        """Returns 1: an engine inside this process holds the whole model."""
+        return 1
+
+    def check_weights(self, specs: Sequence[TensorSpec]) -> None:
+        """Takes any weights."""
+
+    def load_weights(self, source: WeightSource, policy_version: int) -> None:
         """Replaces the weights and drops every cache made with the old ones."""
-        raise NotImplementedError
+        self.update_weights(source.tensors(), policy_version)
+
+    def update_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], policy_version: int) -> None:
+        """As `load_weights`, from plain tensors with Hugging Face names."""
+        self.load_weights(Arrays.of(named_tensors), policy_version)
 
     def restart(self) -> None:
         """Does nothing: an engine inside this process dies with it."""

@@ -5,15 +5,38 @@ from __future__ import annotations
 import socket
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import distributed
 
-from agents.weight_transfer import TensorSpec, WeightGroup
+from agents.weights import TensorSpec
 
 LEARNER_RANK = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightGroup:
+    """A process group that the learner (rank 0) broadcasts its weights in.
+
+    Attributes:
+        address, port: Where the learner's store listens.
+        name: Of the group; new with every group, so that a restarted engine never meets an old one.
+        backend: "nccl" on GPUs, "gloo" on CPUs.
+        world_size: The learner and every worker of every engine.
+        first_rank: Rank of this engine's first worker.
+        timeout_s: Bound on joining, and on each broadcast, in seconds.
+    """
+
+    address: str
+    port: int
+    name: str
+    backend: Literal["nccl", "gloo"]
+    world_size: int
+    first_rank: int
+    timeout_s: float
 
 
 def free_port() -> int:
@@ -39,6 +62,7 @@ class WeightChannel:
     """
 
     def __init__(self, group: WeightGroup, rank: int) -> None:
+        self.group = group
         self._timeout = timedelta(seconds=group.timeout_s)
         host = f"[{group.address}]" if ":" in group.address else group.address
         rendezvous = distributed.rendezvous(f"tcp://{host}:{group.port}", rank, group.world_size, timeout=self._timeout)
@@ -60,8 +84,9 @@ class WeightChannel:
         for tensor in tensors:
             self._broadcast(tensor.detach().contiguous())
 
-    def receive(self, specs: Sequence[TensorSpec], device: torch.device | str) -> Iterator[tuple[str, torch.Tensor]]:
+    def receive(self, specs: Sequence[TensorSpec]) -> Iterator[tuple[str, torch.Tensor]]:
         """Yields name and tensor of each broadcast; the engine's side. Raises as `send` does."""
+        device = "cuda" if self.group.backend == "nccl" else "cpu"
         for spec in specs:
             tensor = torch.empty(spec.shape, dtype=getattr(torch, spec.dtype), device=device)
             self._broadcast(tensor)
@@ -76,6 +101,26 @@ class WeightChannel:
         options.rootRank, options.rootTensor = LEARNER_RANK, 0
         # With a bound of its own, `wait` blocks until the data is there and raises after it, for NCCL too.
         self._held["backend"].broadcast([tensor], options).wait(self._timeout)
+
+
+class GroupMember:
+    """Takes part in one group at a time."""
+
+    def __init__(self) -> None:
+        self._channel: WeightChannel | None = None
+
+    def channel(self, group: WeightGroup, rank: int) -> WeightChannel:
+        """Returns the channel into a group; one with another name than the last is joined, and the last one left."""
+        if self._channel is None or self._channel.group.name != group.name:
+            self.leave()
+            self._channel = WeightChannel(group, rank)
+        return self._channel
+
+    def leave(self) -> None:
+        """Leaves the group, if in one."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
 
 
 def _backend(group: WeightGroup, store: Any, rank: int, timeout: timedelta) -> Any:

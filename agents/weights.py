@@ -1,59 +1,65 @@
-"""Checks a set of weights before an engine sees it (a wrong tensor can kill one), and hands it over as a file."""
+"""What a set of weights is before it travels, whether it fits a model, and how it becomes a file."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from agents.weight_transfer import TensorSpec
+WEIGHTS_FILE = "model.safetensors"
 
 
-def checked_weights(
-    named_tensors: Iterable[tuple[str, torch.Tensor]], shapes: Mapping[str, tuple[int, ...]]
-) -> list[tuple[str, torch.Tensor]]:
-    """Returns the weights as a list once names, shapes and types fit.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """A parameter before it travels.
 
-    Args:
-        named_tensors: Pairs of Hugging Face parameter name and floating-point tensor.
-        shapes: Name -> shape of every parameter of the model, tied ones under one name.
-
-    Raises:
-        ValueError: For a repeated, unknown or missing name, a wrong shape, or a tensor that is not floating-point.
+    Attributes:
+        name: Its Hugging Face name.
+        dtype: As torch spells it, "float32" or "bfloat16".
+        shape: Its shape.
     """
-    weights = list(named_tensors)
-    names = [name for name, _ in weights]
-    given = set(names)
-    faults = (
-        [f"{name}: given twice" for name in sorted({n for n in names if names.count(n) > 1})]
-        if len(given) < len(names)
-        else []
-    )
-    faults += [f"{name}: not a parameter of this model" for name in sorted(given - shapes.keys())]
-    faults += [f"{name}: missing" for name in sorted(shapes.keys() - given)]
-    for name, tensor in weights:
-        if name in shapes and tuple(tensor.shape) != tuple(shapes[name]):
-            faults.append(f"{name}: shape {tuple(tensor.shape)}, the model has {tuple(shapes[name])}")
-        if not tensor.is_floating_point():
-            faults.append(f"{name}: dtype {tensor.dtype} is not floating-point")
-    if faults:
-        shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
-        raise ValueError(f"These weights do not fit the model, nothing was changed: {shown}.")
-    return weights
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, name: str, tensor: torch.Tensor | np.ndarray) -> TensorSpec:
+        """Returns what a tensor is."""
+        return cls(name=name, dtype=str(tensor.dtype).removeprefix("torch."), shape=tuple(tensor.shape))
 
 
 def check_specs(specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Does what `checked_weights` does, before any weight travels. Raises as it does."""
-    checked_weights(
-        ((spec.name, torch.empty(spec.shape, dtype=getattr(torch, spec.dtype), device="meta")) for spec in specs),
-        shapes,
-    )
+    """Refuses weights that do not fit a model, before an engine sees them: a wrong tensor can kill one.
+
+    Args:
+        specs: What is to come.
+        shapes: Name -> shape of every parameter of the model, tied ones under one name.
+
+    Raises:
+        ValueError: For a repeated, unknown or missing name, a wrong shape, or a type that is not floating-point.
+    """
+    given = Counter(spec.name for spec in specs)
+    faults = [f"{name}: given twice" for name, count in sorted(given.items()) if count > 1]
+    faults += [f"{name}: not a parameter of this model" for name in sorted(given.keys() - shapes.keys())]
+    faults += [f"{name}: missing" for name in sorted(shapes.keys() - given.keys())]
+    for spec in specs:
+        if spec.name in shapes and spec.shape != tuple(shapes[spec.name]):
+            faults.append(f"{spec.name}: shape {spec.shape}, the model has {tuple(shapes[spec.name])}")
+        if "float" not in spec.dtype:
+            faults.append(f"{spec.name}: dtype {spec.dtype} is not floating-point")
+    if faults:
+        shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
+        raise ValueError(f"These weights do not fit the model, nothing was changed: {shown}.")
 
 
 @contextmanager
@@ -61,12 +67,12 @@ def weights_folder(weights: Sequence[tuple[str, torch.Tensor]]) -> Iterator[Path
     """Writes the weights as `model.safetensors` into a folder that lives as long as the context.
 
     Every engine can read such a folder, over processes and, where it is shared, over machines; in memory (/dev/shm)
-    it costs one copy. Set TMPDIR to a folder that a remote server sees as well.
+    it costs one copy of each that is on the CPU. Set TMPDIR to a folder that a remote server sees as well.
     """
     size = sum(tensor.numel() * tensor.element_size() for _, tensor in weights)
     with tempfile.TemporaryDirectory(prefix="gsm8k_env-weights-", dir=_roomy_folder(size)) as folder:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights}
-        save_file(tensors, Path(folder) / "model.safetensors", metadata={"format": "pt"})
+        save_file(tensors, Path(folder) / WEIGHTS_FILE, metadata={"format": "pt"})
         yield Path(folder)
 
 

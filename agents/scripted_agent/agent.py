@@ -45,7 +45,7 @@ class ScriptedAgent(TextAgent):
 
     def update_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], policy_version: int) -> None:
         """Keeps the weights, for a test to look at."""
-        self.weights = dict(named_tensors)
+        self.weights = {name: tensor.clone() for name, tensor in named_tensors}
         self.policy_version = policy_version
 
     def _complete(self, prompt: Sequence[int], sample: int, params: SamplingParams) -> Completion:

@@ -76,6 +76,9 @@ class SGLangAgent(EngineAgent):
             max_model_len = min(max_model_len or server.max_model_len, server.max_model_len)
             backend = server
         self._seeds_requests = backend.seeds_requests
+        # Pipeline stages and replicas have no ranks of their own in a weight group.
+        if backend.sizes["pp_size"] > 1 or backend.sizes["dp_size"] > 1:
+            self.weight_transfers = ()
         super().__init__(
             folder,
             backend,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Mapping
+from math import prod
 from typing import Any
 
 from agents.engine_agent import EngineOutput
@@ -12,8 +12,9 @@ from agents.owned_engine import OwnedEngineBase
 from agents.sglang_agent.cpu import cpu_settings
 from agents.sglang_agent.outputs import outputs
 from agents.sglang_agent.sampling import seeded_singles
-from agents.sglang_agent.weight_requests import join_request, num_workers, receive_request
-from agents.weight_transfer import TensorSpec, WeightGroup, WeightPart
+from agents.sglang_agent.weight_loading import SIZES, WeightLoading
+from agents.weight_loader import WeightPart
+from agents.weight_sources import RemoteSource
 
 
 class OwnedEngine(OwnedEngineBase):
@@ -43,10 +44,14 @@ class OwnedEngine(OwnedEngineBase):
                 "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN": "1",
                 **cpu_environment,
             },
-            weights_path="SGLang's update_weights_from_disk",
             timeout_s=timeout_s,
             start_timeout_s=start_timeout_s,
         )
+        self.sizes: dict[str, int] = self.process.call("sizes")
+
+    def num_workers(self) -> int:
+        """Returns how many processes hold the engine's model."""
+        return prod(self.sizes.values())
 
 
 class Engine:
@@ -56,6 +61,7 @@ class Engine:
         import sglang
 
         self._engine = sglang.Engine(**options)
+        self._weights = WeightLoading(self._checked)
 
     def generate(
         self, prompts: list[list[int]], requests: list[dict[str, Any]], progress: Callable[[], None]
@@ -79,32 +85,13 @@ class Engine:
 
         return self._run(complete_all())
 
-    def load_weights(self, folder: str, progress: Callable[[], None]) -> None:
-        """Loads the safetensors of a folder; SGLang drops its radix cache with it."""
-        _check(self._engine.update_weights_from_disk(folder))
+    def sizes(self, progress: Callable[[], None]) -> dict[str, int]:
+        """Returns over how many processes the engine is spread."""
+        return {name: getattr(self._engine.server_args, name) for name in SIZES}
 
-    def num_workers(self, progress: Callable[[], None]) -> int:
-        """Returns how many workers hold the model."""
-        args = self._engine.server_args
-        return num_workers(tp_size=args.tp_size, pp_size=args.pp_size, dp_size=args.dp_size)
-
-    def load_handles(self, payloads: list[bytes], progress: Callable[[], None]) -> None:
-        """Loads the weights behind handles; SGLang drops its radix cache with it."""
-        from sglang.srt.managers.io_struct import UpdateWeightsFromTensorReqInput
-
-        # `Engine.update_weights_from_tensor` would open the handles here, and this process must not.
-        request = UpdateWeightsFromTensorReqInput(serialized_named_tensors=payloads)
-        with self._weight_update():
-            _check(self._run(self._engine.tokenizer_manager.update_weights_from_tensor(request, None)))
-
-    def join_weight_group(self, group: WeightGroup, progress: Callable[[], None]) -> None:
-        """Has every worker join a group."""
-        _check(self._engine.init_weights_update_group(**join_request(group)))
-
-    def receive_weights(self, specs: list[TensorSpec], group_name: str, progress: Callable[[], None]) -> None:
-        """Loads the weights broadcast in a group; SGLang drops its radix cache with it."""
-        with self._weight_update():
-            _check(self._engine.update_weights_from_distributed(**receive_request(specs, group_name)))
+    def load_weights(self, source: RemoteSource, progress: Callable[[], None]) -> None:
+        """Loads weights that fit the model; SGLang drops its radix cache with it."""
+        self._weights.load(source)
 
     def sleep(self, progress: Callable[[], None]) -> None:
         """Frees weights and KV cache."""
@@ -114,17 +101,17 @@ class Engine:
         """Takes memory for one of both again."""
         self._engine.resume_memory_occupation(tags=[part])
 
-    @contextmanager
-    def _weight_update(self) -> Iterator[None]:
-        _check(self._engine.begin_weight_update())
-        yield
-        _check(self._engine.end_weight_update())
+    def _checked(self, name: str, arguments: dict[str, Any]) -> None:
+        from sglang.srt.managers.io_struct import UpdateWeightsFromTensorReqInput
+
+        if name == "update_weights_from_tensor":
+            # The method of this name would open the handles here, and this process must not.
+            request = UpdateWeightsFromTensorReqInput(**arguments)
+            success, message, *_ = self._run(self._engine.tokenizer_manager.update_weights_from_tensor(request, None))
+        else:
+            success, message, *_ = getattr(self._engine, name)(**arguments)
+        if not success:
+            raise RuntimeError(f"SGLang did not take the weights: {message}")
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return self._engine.loop.run_until_complete(coroutine)
-
-
-def _check(answer: tuple[Any, ...]) -> None:
-    success, message, *_ = answer
-    if not success:
-        raise RuntimeError(f"SGLang did not take the weights: {message}")

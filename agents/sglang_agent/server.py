@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from math import prod
 from typing import Any
 
 from agents.engine_agent import EngineOutput
 from agents.http_client import HttpClient
 from agents.sglang_agent.outputs import outputs
 from agents.sglang_agent.sampling import seeded_singles
-from agents.sglang_agent.weight_requests import join_request, num_workers, receive_request
-from agents.weight_transfer import TensorSpec, WeightGroup, WeightPart
+from agents.sglang_agent.weight_loading import SIZES, WeightLoading
+from agents.weight_loader import WeightPart
+from agents.weight_sources import RemoteSource
 
 
 class Server:
@@ -35,9 +35,11 @@ class Server:
             )
         self._client = HttpClient(url, timeout_s=timeout_s)
         info = self._client.get("/server_info")
+        self.sizes: dict[str, int] = {name: info[name] for name in SIZES}
         # A prompt must be shorter than this, and a few more positions are left for the completion.
         self.max_model_len: int = info["max_req_input_len"]
         self.seeds_requests: bool = info["enable_deterministic_inference"]
+        self._weights = WeightLoading(self._post)
 
     def generate(
         self, prompts: Sequence[Sequence[int]], requests: Sequence[dict[str, Any]]
@@ -45,29 +47,13 @@ class Server:
         """Completes N prompts, each in a request of its own; [N][n]."""
         return self._client.each(self._complete, prompts, requests)
 
-    def load_weights(self, folder: Path) -> str:
-        """Has the server load the weights of a folder that it sees; it drops its radix cache with it."""
-        # A refusal (the folder is not there, say) is an error status, so a ValueError with SGLang's message.
-        self._client.post("/update_weights_from_disk", {"model_path": str(folder)})
-        return f"update_weights_from_disk of {self._client.url}, from {folder.parent}"
-
     def num_workers(self) -> int:
-        """Returns how many workers hold the model."""
-        info = self._client.get("/server_info")
-        return num_workers(**{name: info[name] for name in ("tp_size", "pp_size", "dp_size")})
+        """Returns how many processes hold the server's model."""
+        return prod(self.sizes.values())
 
-    def load_handles(self, payloads: Sequence[bytes]) -> None:
-        """Has the server, on this machine, load the weights behind handles; it drops its radix cache with it."""
-        named = [base64.b64encode(payload).decode() for payload in payloads]
-        self._update("/update_weights_from_tensor", {"serialized_named_tensors": named})
-
-    def join_weight_group(self, group: WeightGroup) -> None:
-        """Has the server join a group."""
-        self._client.post("/init_weights_update_group", join_request(group))
-
-    def receive_weights(self, specs: Sequence[TensorSpec], group_name: str) -> None:
-        """Has the server load the weights broadcast in a group; it drops its radix cache with it."""
-        self._update("/update_weights_from_distributed", receive_request(specs, group_name))
+    def load_weights(self, source: RemoteSource) -> None:
+        """Has the server load weights that fit the model; it drops its radix cache with it."""
+        self._weights.load(source)
 
     def sleep(self) -> None:
         """Refuses: see `SGLangAgent`."""
@@ -79,14 +65,14 @@ class Server:
     def restart(self) -> None:
         """Looks whether the server is there again."""
         self._client.get("/server_info")
+        self._weights = WeightLoading(self._post)
 
     def close(self) -> None:
         """Does nothing: the server is not ours."""
 
-    def _update(self, path: str, payload: dict[str, Any]) -> None:
-        self._client.post("/begin_weight_update", {})
-        self._client.post(path, payload)
-        self._client.post("/end_weight_update", {})
+    def _post(self, name: str, arguments: dict[str, Any]) -> None:
+        # A refusal (the folder is not there, say) is an error status, so a ValueError with SGLang's message.
+        self._client.post(f"/{name}", arguments)
 
     def _complete(self, prompt: list[int], request: dict[str, Any]) -> list[EngineOutput]:
         return [

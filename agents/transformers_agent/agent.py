@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -12,12 +12,11 @@ from agents.base import Completion, SamplingParams
 from agents.models import resolve_model
 from agents.seeds import prompt_seeds
 from agents.stop_text import cut_at_stop, ends_with_stop
-from agents.tensor_handles import opened
 from agents.text import TextAgent, check_prompts
 from agents.transformers_agent.loading import choose_device, choose_dtype, load_model
 from agents.transformers_agent.sampling import Sampled, row_uniforms, sample
-from agents.weight_transfer import TensorSpec, WeightHandles
-from agents.weights import check_specs, checked_weights
+from agents.weight_sources import WeightSource
+from agents.weights import TensorSpec, check_specs
 
 
 class TransformersAgent(TextAgent):
@@ -90,31 +89,22 @@ class TransformersAgent(TextAgent):
                 completions[row] += flat[place * batch_params.n : (place + 1) * batch_params.n]
         return completions
 
-    def update_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], policy_version: int) -> None:
+    def check_weights(self, specs: Sequence[TensorSpec]) -> None:
+        """Raises ValueError for weights that do not fit the model."""
+        check_specs(specs, {name: tuple(parameter.shape) for name, parameter in self.model.named_parameters()})
+
+    def load_weights(self, source: WeightSource, policy_version: int) -> None:
         """Copies the weights into the model in place.
 
         Raises:
             ValueError: For an unknown or missing name or a wrong shape; nothing is changed then.
         """
-        weights = checked_weights(named_tensors, self._shapes)
+        self.check_weights(source.specs)
         parameters = dict(self.model.named_parameters())
         with torch.no_grad():
-            for name, tensor in weights:
+            for name, tensor in source.tensors():
                 parameters[name].copy_(tensor)
         self.policy_version = policy_version
-
-    def expect_weights(self, specs: Sequence[TensorSpec]) -> int:
-        """Returns 1: this process takes the weights. Raises ValueError for weights that do not fit the model."""
-        check_specs(specs, self._shapes)
-        return 1
-
-    def update_weights_from_handles(self, handles: WeightHandles, policy_version: int) -> None:
-        """As `update_weights`, from handles of the learner's memory."""
-        self.update_weights(opened(handles.payloads[0]), policy_version)
-
-    @property
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        return {name: tuple(parameter.shape) for name, parameter in self.model.named_parameters()}
 
     def _batches(
         self, prompts: Sequence[Sequence[int]], params: SamplingParams

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +10,8 @@ from agents.engine_agent import EngineOutput
 from agents.owned_engine import OwnedEngineBase
 from agents.vllm_agent.cpu import cpu_settings
 from agents.vllm_agent.outputs import engine_output
-from agents.weight_transfer import TensorSpec, WeightGroup, WeightPart
+from agents.weight_loader import WeightPart
+from agents.weight_sources import RemoteSource, to_json
 
 WORKER_EXTENSION = "agents.vllm_agent.worker.WeightsExtension"
 
@@ -51,7 +51,6 @@ class OwnedEngine(OwnedEngineBase):
                 "VLLM_LOGGING_LEVEL": "WARNING",
                 **cpu_environment,
             },
-            weights_path="vLLM's reload_weights",
             timeout_s=timeout_s,
             start_timeout_s=start_timeout_s,
         )
@@ -95,25 +94,15 @@ class Engine:
         finished.sort(key=lambda output: int(output.request_id))
         return [[engine_output(completion) for completion in output.outputs] for output in finished]
 
-    def load_weights(self, folder: str, progress: Callable[[], None]) -> None:
-        """Loads the safetensors of a folder and drops the prefix cache."""
-        self._load("load_policy_weights", folder)
-
     def num_workers(self, progress: Callable[[], None]) -> int:
-        """Returns how many workers hold the model."""
-        return len(self._llm.collective_rpc("worker_rank"))
+        """Returns how many workers hold the model: each answers."""
+        return len(self._llm.collective_rpc("check_health"))
 
-    def load_handles(self, payloads: list[bytes], progress: Callable[[], None]) -> None:
-        """Loads the weights behind handles and drops the prefix cache."""
-        self._load("open_policy_weights", [base64.b64encode(payload).decode() for payload in payloads])
-
-    def join_weight_group(self, group: WeightGroup, progress: Callable[[], None]) -> None:
-        """Has every worker join a group."""
-        self._llm.collective_rpc("join_weight_group", args=(group.as_dict(),))
-
-    def receive_weights(self, specs: list[TensorSpec], group_name: str, progress: Callable[[], None]) -> None:
-        """Loads the weights broadcast in the group, and drops the prefix cache."""
-        self._load("receive_policy_weights", [spec.as_list() for spec in specs])
+    def load_weights(self, source: RemoteSource, progress: Callable[[], None]) -> None:
+        """Has every worker load the weights, and drops the prefix cache."""
+        self._llm.collective_rpc("load_weights", args=(to_json(source),))
+        if not self._llm.reset_prefix_cache():
+            raise RuntimeError("vLLM could not drop its prefix cache, so it holds keys of the old weights.")
 
     def sleep(self, progress: Callable[[], None]) -> None:
         """Frees weights and KV cache; level 2 keeps no copy, since new weights come before the next completion."""
@@ -122,8 +111,3 @@ class Engine:
     def wake_up(self, part: WeightPart, progress: Callable[[], None]) -> None:
         """Takes memory for one of both again."""
         self._llm.wake_up(tags=[part])
-
-    def _load(self, method: str, argument: Any) -> None:
-        self._llm.collective_rpc(method, args=(argument,))
-        if not self._llm.reset_prefix_cache():
-            raise RuntimeError("vLLM could not drop its prefix cache, so it holds keys of the old weights.")

@@ -6,9 +6,7 @@ The fields are those of vLLM 0.32 (`vllm.entrypoints.openai.completion.protocol`
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from agents.base import EngineError
@@ -16,7 +14,8 @@ from agents.engine_agent import EngineOutput
 from agents.http_client import HttpClient, MissingEndpointError
 from agents.vllm_agent.engine import WORKER_EXTENSION
 from agents.vllm_agent.outputs import server_output
-from agents.weight_transfer import TensorSpec, WeightGroup, WeightPart
+from agents.weight_loader import WeightPart
+from agents.weight_sources import RemoteSource, to_json
 
 _HOW_TO_UPDATE = (
     "Weights can be updated only on a server started with the environment variable VLLM_SERVER_DEV_MODE=1 and with "
@@ -53,26 +52,15 @@ class Server:
         """Completes N prompts, each in a request of its own: a seed belongs to a request; [N][n]."""
         return self._client.each(self._complete, prompts, requests)
 
-    def load_weights(self, folder: Path) -> str:
-        """Has the server load the weights of a folder that it sees, and drop its prefix cache."""
-        self._load("load_policy_weights", str(folder))
-        return f"reload_weights in {self._client.url}, from {folder.parent}"
-
     def num_workers(self) -> int:
-        """Returns how many workers hold the model."""
-        return len(self._call("/collective_rpc", {"method": "worker_rank"})["results"])
+        """Returns how many workers hold the model: each answers."""
+        return len(self._call("/collective_rpc", {"method": "check_health"})["results"])
 
-    def load_handles(self, payloads: Sequence[bytes]) -> None:
-        """Has the server, on this machine, load the weights behind handles, and drop its prefix cache."""
-        self._load("open_policy_weights", [base64.b64encode(payload).decode() for payload in payloads])
-
-    def join_weight_group(self, group: WeightGroup) -> None:
-        """Has the server's workers join a group."""
-        self._call("/collective_rpc", {"method": "join_weight_group", "args": [group.as_dict()]})
-
-    def receive_weights(self, specs: Sequence[TensorSpec], group_name: str) -> None:
-        """Has the server load the weights broadcast in the group, and drop its prefix cache."""
-        self._load("receive_policy_weights", [spec.as_list() for spec in specs])
+    def load_weights(self, source: RemoteSource) -> None:
+        """Has every worker of the server load the weights, and drops the prefix cache."""
+        self._call("/collective_rpc", {"method": "load_weights", "args": [to_json(source)]})
+        if not self._call("/reset_prefix_cache", {})["success"]:
+            raise EngineError(f"{self._client.url} could not drop its prefix cache: it is serving someone else too.")
 
     def sleep(self) -> None:
         """Refuses: see `VLLMAgent`."""
@@ -87,11 +75,6 @@ class Server:
 
     def close(self) -> None:
         """Does nothing: the server is not ours."""
-
-    def _load(self, method: str, argument: Any) -> None:
-        self._call("/collective_rpc", {"method": method, "args": [argument]})
-        if not self._call("/reset_prefix_cache", {})["success"]:
-            raise EngineError(f"{self._client.url} could not drop its prefix cache: it is serving someone else too.")
 
     def _call(self, path: str, payload: dict[str, Any]) -> Any:
         try:

@@ -8,19 +8,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
-
-from safetensors.torch import load_file
 
 from agents.base import SamplingParams
 from agents.engine_agent import EngineAgent, EngineOutput
 from agents.models import resolve_model
 from agents.owned_engine import OwnedEngineBase
-from agents.tensor_handles import opened
 from agents.transformers_agent import TransformersAgent
-from agents.weight_group import WeightChannel
-from agents.weight_transfer import TensorSpec, WeightGroup
+from agents.weight_sources import Broadcast, RemoteSource
 
 Progress = Callable[[], None]
 
@@ -31,10 +28,12 @@ class Engine:
     Args:
         model: Folder of the model.
         die_at: A file; the process ends in the middle of taking weights if it exists, and removes it first.
+        num_workers: How many processes it says it is.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self._die_at = Path(options.get("die_at", "/nonexistent"))
+        self._die_at = Path(options["die_at"])
+        self._num_workers = options["num_workers"]
         self._agent = TransformersAgent(options["model"], device="cpu", dtype="float32")
 
     def generate(self, prompts: Any, requests: list[dict[str, Any]], progress: Progress) -> list[list[EngineOutput]]:
@@ -44,25 +43,14 @@ class Engine:
         ]
         return [[EngineOutput(c.token_ids, c.logprobs, c.finish_reason) for c in group] for group in groups]
 
-    def load_weights(self, folder: str, progress: Progress) -> None:
-        self._die_once()
-        self._agent.update_weights(load_file(Path(folder) / "model.safetensors").items(), 0)
-
     def num_workers(self, progress: Progress) -> int:
-        return 1
+        return self._num_workers
 
-    def load_handles(self, payloads: list[bytes], progress: Progress) -> None:
+    def load_weights(self, source: RemoteSource, progress: Progress) -> None:
+        tensors = source.tensors()
+        first = next(tensors)
         self._die_once()
-        self._agent.update_weights(opened(payloads[0]), 0)
-
-    def join_weight_group(self, group: WeightGroup, progress: Progress) -> None:
-        self._channel = WeightChannel(group, group.first_rank)
-
-    def receive_weights(self, specs: list[TensorSpec], group_name: str, progress: Progress) -> None:
-        received = self._channel.receive(specs, "cpu")
-        first = next(received)
-        self._die_once()
-        self._agent.update_weights([first, *received], 0)
+        self._agent.update_weights(chain([first], tensors), 0)
 
     def sleep(self, progress: Progress) -> None:
         pass
@@ -77,13 +65,14 @@ class Engine:
 
 
 class OwnedTransformersAgent(EngineAgent):
-    """The agent; records its calls to the engine in `calls`."""
+    """The agent; records its calls to the engine in `calls`, and the groups it was sent broadcasts in in `groups`."""
 
     def __init__(
         self,
         model: str = "tiny",
         *,
         die_at: str = "/nonexistent",
+        num_workers: int = 1,
         timeout_s: float = 60.0,
         enable_sleep_mode: bool = False,
     ) -> None:
@@ -91,20 +80,22 @@ class OwnedTransformersAgent(EngineAgent):
         backend = OwnedEngineBase(
             "transformers",
             f"{__name__}:Engine",
-            options={"model": str(folder), "die_at": die_at},
+            options={"model": str(folder), "die_at": die_at, "num_workers": num_workers},
             defaults={},
             cpu_options={},
             environment={},
-            weights_path="a file",
             timeout_s=timeout_s,
             start_timeout_s=300.0,
         )
         super().__init__(folder, backend, max_model_len=1024, sampling=None, trust_remote_code=False)
         self.calls: list[str] = []
+        self.groups: list[str] = []
         call = backend.process.call
 
         def recorded(method: str, *arguments: Any) -> Any:
-            self.calls.append(" ".join([method, *(str(a) for a in arguments if method == "wake_up")]))
+            detail = {"wake_up": str, "load_weights": lambda source: type(source).__name__}.get(method)
+            self.calls.append(f"{method} {detail(arguments[0])}" if detail else method)
+            self.groups += [source.group.name for source in arguments if isinstance(source, Broadcast)]
             return call(method, *arguments)
 
         backend.process.call = recorded  # type: ignore[method-assign]

@@ -10,12 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 import pytest
+import torch
 
 from agents.base import EngineError
 from agents.http_client import API_KEY_VARIABLE, HttpClient, MissingEndpointError
 from agents.sglang_agent import SGLangAgent
 from agents.vllm_agent import VLLMAgent
 from tests.agents.engines import free_port
+from tests.agents.learner_side import broadcast_of, new_group
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -23,12 +25,15 @@ class Handler(BaseHTTPRequestHandler):
 
     # What the paths of the engines answer; a test fills it.
     answers: ClassVar[dict[str, Any]] = {}
+    # The paths asked for.
+    asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.do_POST()
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.asked.append(self.path)
         if self.path == "/slow":
             time.sleep(3)
         if self.path == "/cut":
@@ -61,6 +66,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(Handler, "answers", {})
+    monkeypatch.setattr(Handler, "asked", [])
     # As many connections may wait as the client opens at once; the class allows five.
     monkeypatch.setattr(ThreadingHTTPServer, "request_queue_size", 128)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -135,9 +141,52 @@ def test_vllm_without_development_mode_says_so(url: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(Handler, "answers", choice(0.0))
     agent = VLLMAgent("tiny", url=url)
     assert agent.max_model_len == 64
-    import torch
-
     weights = {name: torch.zeros(shape) for name, shape in agent._shapes.items()}
     with pytest.raises(ValueError, match="VLLM_SERVER_DEV_MODE=1"):
         agent.update_weights(weights.items(), 1)
     assert agent.policy_version == 0
+
+
+def test_vllm_counts_the_workers_that_answer(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Handler, "answers", choice(0.0) | {"/collective_rpc": {"results": [None, None]}})
+    assert VLLMAgent("tiny", url=url).num_workers() == 2
+
+
+def server_info(**sizes: int) -> dict[str, Any]:
+    info = {"max_req_input_len": 64, "enable_deterministic_inference": False}
+    return {"/server_info": info | {"tp_size": 1, "pp_size": 1, "dp_size": 1} | sizes}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "workers", "transfers"),
+    [({}, 1, ("ipc", "collective")), ({"tp_size": 2}, 2, ("ipc", "collective")), ({"tp_size": 2, "pp_size": 3}, 6, ())],
+)
+def test_sglang_knows_its_sizes(
+    url: str, monkeypatch: pytest.MonkeyPatch, sizes: dict[str, int], workers: int, transfers: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(Handler, "answers", server_info(**sizes))
+    agent = SGLangAgent("tiny", url=url)
+    assert (agent.num_workers(), agent.weight_transfers) == (workers, transfers)
+
+
+def test_sglang_is_in_one_group_at_a_time_and_closes_an_update_that_fails(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = ["begin_weight_update", "update_weights_from_distributed", "end_weight_update"]
+    known = ["init_weights_update_group", "destroy_weights_update_group", *update]
+    monkeypatch.setattr(Handler, "answers", server_info() | {f"/{path}": {} for path in known})
+    agent = SGLangAgent("tiny", url=url)
+    weights = {name: torch.zeros(shape) for name, shape in agent._shapes.items()}
+    first, second = (broadcast_of(weights, new_group()) for _ in range(2))
+    Handler.asked.clear()
+    for source in (first, first, second):
+        agent.load_weights(source, 1)
+    joined = ["init_weights_update_group", *update, *update]
+    moved = ["destroy_weights_update_group", "init_weights_update_group", *update]
+    assert Handler.asked == [f"/{path}" for path in [*joined, *moved]]
+    Handler.asked.clear()
+    del Handler.answers["/update_weights_from_distributed"]
+    with pytest.raises(MissingEndpointError):
+        agent.load_weights(second, 2)
+    assert Handler.asked == [f"/{path}" for path in update]
+    assert agent.policy_version == 1

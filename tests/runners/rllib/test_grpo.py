@@ -9,6 +9,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 
 import tests.runners.addition_env  # noqa: F401  (registers Addition-v0)
 from runners.updating.batch import build_train_batch
+from agents.weight_sources import Arrays
 from runners.run_folder.metrics import METRICS, metrics_row
 from tests.runners.rllib.conftest import small_config
 
@@ -68,9 +69,9 @@ def test_c23_the_agent_has_the_learners_weights_after_a_step(build):
 def test_c23_an_engine_with_other_weights_stops_the_run(build):
     algo = build(small_config())
     agent = algo.env_runner_group.local_env_runner.agent
-    update = agent.update_weights
-    agent.update_weights = lambda tensors, policy_version: update(
-        [(name, tensor * 1.5) for name, tensor in tensors], policy_version
+    load = agent.load_weights
+    agent.load_weights = lambda source, policy_version: load(
+        Arrays.of((name, tensor * 1.5) for name, tensor in source.tensors()), policy_version
     )
     with pytest.raises(RuntimeError, match="engine 'transformers' and learner differ by"):
         algo.train()

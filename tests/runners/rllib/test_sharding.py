@@ -121,6 +121,17 @@ def test_weights_by_broadcast(build, monkeypatch):
     assert [row["policy_version"] for row in rows] == [1, 2]
 
 
+def test_an_engine_that_dies_in_a_broadcast_is_restarted(build, monkeypatch, tmp_path):
+    monkeypatch.setattr(registry, "_registered", {})
+    agents.register("owned", "tests.agents.owned_transformers:OwnedTransformersAgent")
+    die_at = tmp_path / "die"
+    settings = {"weight_transfer": "collective", "sync_timeout_s": 30.0, "sync_check_bound": 1e-5}
+    algo = build(config().agents(engine="owned", engine_options={"die_at": str(die_at)}, **settings))
+    die_at.touch()
+    assert [row["policy_version"] for row in steps(algo, (1, 2))] == [1, 2]
+    assert not die_at.exists()
+
+
 @pytest.mark.parametrize("num_learners", [0, 1])
 def test_one_learner_has_nothing_to_share(num_learners):
     with pytest.raises(ValueError, match="fully_shard=True, but it must be False with fewer than two learners"):

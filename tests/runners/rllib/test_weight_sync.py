@@ -4,10 +4,12 @@ import glob
 import os
 
 import pytest
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 import agents
 from agents import registry
-from runners.rllib import settings_check
+from runners.rllib import settings_check, weight_sync
 from runners.rllib.env_runner import TextEnvRunner
 from runners.weights.paths import EnginePlace, choose_path
 from runners.weights.sender import LearnerPlace
@@ -43,17 +45,22 @@ def engine_calls(algo):
 class TestPaths:
     @pytest.mark.parametrize(
         ("path", "call"),
-        [("object_store", "load_weights"), ("ipc", "load_handles"), ("collective", "receive_weights")],
+        [
+            ("object_store", "load_weights WeightsFile"),
+            ("ipc", "load_weights Handles"),
+            ("collective", "load_weights Broadcast"),
+        ],
     )
     def test_the_engine_has_the_learners_weights(self, build, owned, path, call):
         # That engine and learner agree after each sync, sync_check_bound sees to.
         algo = build(config(weight_transfer=path))
-        assert engine_calls(algo).count("join_weight_group") == (path == "collective")
         engine_calls(algo).clear()
         rows = [metrics_row(algo.train(), step) for step in (1, 2)]
         assert algo.weight_sync.path == path
         assert engine_calls(algo).count(call) == 2
-        assert "join_weight_group" not in engine_calls(algo)
+        # The first sync was that of the build: one group serves all three.
+        groups = algo.env_runner_group.local_env_runner.agent.groups
+        assert [groups.count(name) for name in set(groups)] == ([3] if path == "collective" else [])
         assert [row["policy_version"] for row in rows] == [1, 2]
         assert rows[1]["logprob_diff_mean"] < 1e-5
 
@@ -92,10 +99,10 @@ class TestPaths:
         algo = build(config(weight_transfer="ipc"))
         agent = algo.env_runner_group.local_env_runner.agent
 
-        def fail(payloads):
+        def fail(source):
             raise agents.EngineError("broken")
 
-        monkeypatch.setattr(agent.backend, "load_handles", fail)
+        monkeypatch.setattr(agent.backend, "load_weights", fail)
         with pytest.raises(RuntimeError, match="did not reach every engine in 3 attempts by 'ipc'"):
             algo.train()
 
@@ -109,6 +116,32 @@ class TestPaths:
     def test_a_path_that_the_agent_lacks(self, build):
         with pytest.raises(ValueError, match="engine 'transformers' here: its agent takes 'object_store', 'ipc'"):
             build(small_config().agents(weight_transfer="collective"))
+
+    def test_an_engine_says_how_many_processes_hold_its_model_before_a_path_is_chosen(self, build, owned, monkeypatch):
+        seen = []
+
+        def choose(setting, learner, engines, engine):
+            seen.extend(engine.num_workers for engine in engines)
+            return choose_path(setting, learner, engines, engine)
+
+        monkeypatch.setattr(weight_sync, "choose_path", choose)
+        build(config(engine_options={"num_workers": 2}))
+        assert seen == [2]
+
+    def test_arrays_reach_the_agent_without_a_copy(self, build, monkeypatch):
+        runner = build(small_config()).env_runner_group.local_env_runner
+        arrays = {name: parameter.detach().numpy() for name, parameter in runner.agent.model.named_parameters()}
+        for array in arrays.values():
+            array.flags.writeable = False  # as out of Ray's object store
+        given = {}
+        monkeypatch.setattr(
+            runner.agent,
+            "load_weights",
+            lambda source, version: given.update({name: tensor.data_ptr() for name, tensor in source.tensors()}),
+        )
+        runner.set_state({COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: arrays}, WEIGHTS_SEQ_NO: 7})
+        assert given == {name: array.ctypes.data for name, array in arrays.items()}
+        assert runner.get_state() == {WEIGHTS_SEQ_NO: 7}
 
     def test_an_unknown_path(self, build):
         with pytest.raises(ValueError, match="weight_transfer='nccl', but it must be one of auto, object_store, ipc"):
@@ -129,7 +162,7 @@ class TestSleep:
         monkeypatch.setattr(algo, "_update", updated)
         algo.train()
         assert order == ["generate", "sleep"]
-        taken = ["wake_up weights", "num_workers", "load_handles", "wake_up kv_cache"]
+        taken = ["wake_up weights", "num_workers", "load_weights Handles", "wake_up kv_cache"]
         assert engine_calls(algo) == ["generate", "sleep", *taken, "generate"]
 
     def test_it_is_refused_without_a_gpu_before_any_work(self, build, monkeypatch):
