@@ -224,7 +224,7 @@ class GRPO(OneSetOfEngines, Algorithm):
 
     @contextmanager
     def _gathered_state(self, wanted: bool) -> Iterator[None]:
-        """Has rank 0 of sharded learners hold their full state: RLlib asks it alone, and gathering takes all of them."""
+        """Has rank 0 of sharded learners hold their full state, which takes all of them: RLlib asks it alone."""
         gather = wanted and self.config.fully_shard
         if gather:
             self.learners.tell(methodcaller("gather_state"))

@@ -1,6 +1,6 @@
 """One step of GRPO from Sampler, Updater and WeightLink alone, in a process where `import ray` raises.
 
-    python tests/runners/one_step.py FOLDER        writes FOLDER/model.safetensors
+python tests/runners/one_step.py FOLDER        writes FOLDER/model.safetensors
 """
 
 import sys
