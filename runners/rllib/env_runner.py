@@ -29,6 +29,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
 
     Attributes:
         environments: Of training and evaluation.
+        agent: The engine; None without one.
         sampler, receiver: For the driver to call; absent without an engine.
         engine_failed: Whether a call has ended in an `EngineError` since the engine was started.
     """
@@ -38,12 +39,12 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         evaluation = self.config.get_evaluation_config_object().env_config
         self.environments = Environments(self.config.env, {"train": self.config.env_config, "eval": evaluation})
         self.engine_failed = False
-        self._agent: agents.Agent | None = None
+        self.agent: agents.Agent | None = None
         if self.worker_index or not self.num_workers:
-            self._agent = self._make_agent()
-            self.sampler = Sampler(self.environments, self._agent)
+            self.agent = self._make_agent()
+            self.sampler = Sampler(self.environments, self.agent)
             self.receiver = WeightReceiver(
-                self._agent,
+                self.agent,
                 node=ray.get_runtime_context().get_node_id(),
                 remote="url" in self.config.engine_options,
             )
@@ -54,8 +55,8 @@ class TextEnvRunner(EnvRunner, Checkpointable):
 
     def restart_failed_engine(self) -> None:
         """Starts the engine anew if a call to it failed; its weights are the checkpoint's until the next delivery."""
-        if self.engine_failed and self._agent is not None:
-            self._agent.restart()
+        if self.engine_failed and self.agent is not None:
+            self.agent.restart()
             self.engine_failed = False
 
     def get_spaces(self) -> dict[str, tuple[gym.Space, gym.Space]]:
@@ -67,7 +68,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
 
     def assert_healthy(self) -> None:
         """Raises if a remote env runner has no engine."""
-        assert self._agent is not None or not self.worker_index
+        assert self.agent is not None or not self.worker_index
 
     def get_metrics(self) -> dict[str, Any]:
         """Returns nothing: the driver computes the metrics from the rollouts."""
@@ -87,8 +88,8 @@ class TextEnvRunner(EnvRunner, Checkpointable):
     def stop(self) -> None:
         """Closes the environments and the engine."""
         self.environments.close()
-        if self._agent is not None:
-            self._agent.close()
+        if self.agent is not None:
+            self.agent.close()
 
     def _make_agent(self) -> agents.Agent:
         config = self.config

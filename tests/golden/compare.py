@@ -19,7 +19,14 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Metrics that were renamed or dropped on the way: base's name -> head's, or None.
-RENAMED: dict[str, str | None] = {}
+RENAMED: dict[str, str | None] = {
+    # What RLlib's own update loop logged besides: rows of a minibatch, a version, and the norm that grad_norm is too.
+    "learner/module_train_batch_size_mean": None,
+    "learner/weights_seq_no": None,
+    "learner/gradients_default_optimizer_global_norm": None,
+    "learner/gradients_vf_head_global_norm": None,
+    "learner/total_loss": None,
+}
 ENGINES = ("vllm", "sglang")
 
 

@@ -5,7 +5,10 @@ import pytest
 import ray
 import torch
 
+from agents import Agent
 from runners.rllib.grpo import GRPO, GRPOConfig
+from runners.sampling.rollout import Rollout
+from runners.updating.updater import Updater
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,6 +37,23 @@ def small_config(env: str = "gsm8k_env:GSM8K-v0", env_config: dict[str, Any] = B
         )
         .debugging(seed=0, log_level="ERROR")
     )
+
+
+def agent_of(algo: GRPO) -> Agent:
+    """The engine of an algorithm without remote env runners."""
+    return algo.env_runner_group.local_env_runner.agent
+
+
+def updater_of(algo: GRPO) -> Updater:
+    """The Updater of an algorithm without remote learners."""
+    (result,) = algo.learner_group.foreach_learner(lambda learner: learner.updater)
+    return result.get()
+
+
+def sampled_groups(algo: GRPO) -> list[Rollout]:
+    """The rollouts of a step on the next problems."""
+    problems = algo.problems.draw(algo.config.num_prompts)
+    return algo._sample(problems, algo.config.sampling_params(), "train").rollouts
 
 
 @pytest.fixture

@@ -21,12 +21,13 @@ import numpy as np
 import pytest
 import torch
 
-from runners.objectives.algorithms import ALGORITHMS, COMMON_SETTINGS, AlgorithmSpec
+from runners.objectives.algorithms import ALGORITHMS, AlgorithmSpec
 from runners.objectives.gae import Moments, generalized_advantages, token_rewards, whiten
 from runners.objectives.kl import kl_in_reward
-from runners.objectives.objective import ObjectiveInputs, policy_loss
+from runners.objectives.objective import ObjectiveConfig, ObjectiveInputs, policy_loss
 from runners.rllib.grpo import GRPO, GRPOConfig
 from runners.sampling.rollout import Rollout
+from runners.settings import AdvantageSettings, algorithm_settings
 from runners.updating.batch import BatchPlan, build_train_batch
 
 L = log(2)
@@ -127,19 +128,18 @@ REFERENCE = OLD.clone()
 REFERENCE[3, 1] -= L
 
 
-class Learner:
+class Updater:
     """Answers the driver's one question about rewards from REFERENCE."""
 
     def __init__(self, config: GRPOConfig) -> None:
         self.config = config
 
     def rewards_less_kl(self, batch) -> np.ndarray:
-        columns = batch.policy_batches["default_policy"]
         return kl_in_reward(
-            torch.from_numpy(columns["rewards"]),
-            torch.from_numpy(columns["rollout_logprobs"]),
+            torch.from_numpy(batch["rewards"]),
+            torch.from_numpy(batch["rollout_logprobs"]),
             REFERENCE,
-            torch.from_numpy(columns["loss_mask"]),
+            torch.from_numpy(batch["loss_mask"]),
             kl_coeff=self.config.kl_coeff,
             kind=self.config.kl_estimator,
         ).numpy()
@@ -156,7 +156,7 @@ def of_tokens(rewards: torch.Tensor, mask: torch.Tensor, config: GRPOConfig) -> 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_loss_and_gradient_are_those_worked_by_hand(name):
     config = GRPOConfig().training(algorithm=name, max_tokens=3, num_prompts=2, group_size=2)
-    driver = SimpleNamespace(config=config, _ask_first_learner=lambda question: question(Learner(config)))
+    driver = SimpleNamespace(config=config, updaters=SimpleNamespace(ask=lambda call: call(Updater(config))))
     advantages = GRPO._advantages(driver, rollouts())
     columns = build_train_batch(rollouts(), advantages, config.batch_plan(), np.random.default_rng(0))
     assert columns["lengths"].tolist() == [3, 4, 4, 3]  # one minibatch: the rows stay in order
@@ -168,11 +168,11 @@ def test_loss_and_gradient_are_those_worked_by_hand(name):
         old_logprobs=OLD,
         rollout_logprobs=torch.from_numpy(columns["rollout_logprobs"]).double(),
         ref_logprobs=REFERENCE,
-        advantages=of_tokens(row_advantages, mask, config) if config.use_critic else row_advantages,
+        advantages=of_tokens(row_advantages, mask, config) if config.advantage == "gae" else row_advantages,
         loss_mask=mask,
         loss_weights=torch.from_numpy(columns["loss_weights_0"]).double(),
     )
-    loss, _ = policy_loss(inputs, config.objective())
+    loss, _ = policy_loss(inputs, config.noun(ObjectiveConfig))
     loss.backward()
     expected_loss, expected_gradient = EXPECTED[name]
     assert loss.item() == pytest.approx(expected_loss, rel=1e-6, abs=1e-7)
@@ -182,10 +182,9 @@ def test_loss_and_gradient_are_those_worked_by_hand(name):
 def test_a_name_decides_on_every_setting_of_the_objective():
     """So that nothing is left over from a preset or an earlier call."""
     elsewhere = {"num_epochs", "minibatch_size", "max_tokens", "num_learners"}
-    owned = set(GRPOConfig().objective().__slots__) | (set(BatchPlan.__slots__) - elsewhere) | {"advantage"}
-    not_settings = {"kl_unbiased", "importance_level"}
-    assert owned - not_settings <= COMMON_SETTINGS.keys()
-    assert all(spec.settings.keys() == COMMON_SETTINGS.keys() for spec in ALGORITHMS.values())
+    owned = set(ObjectiveConfig.__slots__) | (set(BatchPlan.__slots__) - elsewhere) | {"advantage"}
+    assert all(owned <= algorithm_settings(name).keys() for name in ALGORITHMS)
+    assert len({frozenset(algorithm_settings(name)) for name in ALGORITHMS}) == 1
     left_over = GRPOConfig().training(entropy_coeff=0.5, dual_clip=3.0, kl_coeff=1.0, overlong_buffer=8)
     config = left_over.training(algorithm="dr_grpo")
     assert (config.entropy_coeff, config.dual_clip, config.kl_coeff, config.overlong_buffer) == (0, None, 0, 0)
@@ -227,4 +226,4 @@ def test_a_group_of_one_is_the_estimators_business(name):
     [({}, 0), ({"overlong_buffer": 16}, 16), ({"overlong_buffer": 0.2}, 20), ({"overlong_buffer": 1e-3}, 1)],
 )
 def test_the_overlong_buffer_is_tokens_or_a_share(settings, tokens):
-    assert GRPOConfig().training(max_tokens=100, **settings).overlong_buffer_tokens() == tokens
+    assert AdvantageSettings(**settings).overlong_buffer_tokens(100) == tokens

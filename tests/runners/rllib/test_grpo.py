@@ -8,10 +8,11 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 import tests.runners.addition_env  # noqa: F401  (registers Addition-v0)
-from runners.updating.batch import build_train_batch
 from agents.weight_sources import Arrays
+from runners.rllib.workers import EnvRunners
 from runners.run_folder.metrics import METRICS, metrics_row
-from tests.runners.rllib.conftest import small_config
+from runners.updating.batch import build_train_batch
+from tests.runners.rllib.conftest import agent_of, small_config, updater_of
 
 TIMES = {"sample_s", "update_s", "sync_s", "tokens_per_s", "sample_tokens_per_s"}
 
@@ -59,7 +60,7 @@ def test_c2_temperature_scales_the_learners_logits_too(build):
 def test_c23_the_agent_has_the_learners_weights_after_a_step(build):
     algo = build(small_config())
     algo.train()
-    agent = algo.env_runner_group.local_env_runner.agent
+    agent = agent_of(algo)
     learner = policy_weights(algo)
     for name, parameter in agent.model.named_parameters():
         assert torch.equal(parameter.detach(), torch.as_tensor(learner[name])), name
@@ -68,7 +69,7 @@ def test_c23_the_agent_has_the_learners_weights_after_a_step(build):
 
 def test_c23_an_engine_with_other_weights_stops_the_run(build):
     algo = build(small_config())
-    agent = algo.env_runner_group.local_env_runner.agent
+    agent = agent_of(algo)
     load = agent.load_weights
     agent.load_weights = lambda source, policy_version: load(
         Arrays.of((name, tensor * 1.5) for name, tensor in source.tensors()), policy_version
@@ -81,25 +82,22 @@ def test_c23_an_engine_with_other_weights_stops_the_run(build):
 def test_optimizer_steps(build, minibatch_size, num_epochs, steps):
     algo = build(small_config(minibatch_size=minibatch_size, num_epochs=num_epochs))
     algo.train()
-    (optimizer,) = algo.learner_group._learner._named_optimizers.values()
+    (optimizer,) = updater_of(algo)._optimizers
     assert {int(state["step"]) for state in optimizer.state.values()} == {steps}
 
 
 def _gradient(algo, columns):
     """The gradient of one full-batch update, read before AdamW hides its scale."""
-    from runners.rllib.grpo import _as_batch
-
-    algo.learner_group.foreach_learner(_fill_value_head)
-    algo.learner_group.update(batch=_as_batch(columns))
-    gradients = algo.learner_group.foreach_learner(
-        lambda learner: [p.grad.clone().numpy() for p in learner._params.values()]
+    algo.updaters.tell(_fill_value_head)
+    algo._update(columns)
+    return algo.updaters.ask(
+        lambda updater: [parameter.grad.clone().numpy() for parameter in updater.scorer.parameters()]
     )
-    return next(g.get() for g in gradients)
 
 
-def _fill_value_head(learner):
+def _fill_value_head(updater):
     """Gives a value head, if there is one, values that differ from token to token."""
-    head = learner.module[DEFAULT_MODULE_ID].vf_head
+    head = updater.scorer.vf_head
     if head is not None:
         with torch.no_grad():
             head.weight.copy_(torch.linspace(-0.1, 0.1, head.in_features)[None])
@@ -171,9 +169,8 @@ def test_c24_a_killed_env_runner_is_restarted_and_the_step_repeated(build):
     algo = build(small_config().env_runners(num_env_runners=2))
     algo.train()
     calls = [functools.partial(_die_once, marker=algo.logdir + "/died")] * 2
-    from runners.rllib.workers import call_env_runners
-
-    answers = call_env_runners(algo.env_runner_group, calls, timeout_s=60, restore=algo._restore_env_runners)
+    env_runners = EnvRunners(algo.env_runner_group, "", timeout_s=60)
+    answers = env_runners.share_out(calls, restore=algo._restore_env_runners)
     assert answers == [1, 1]  # both came from env runners with the current weights
     deadline = time.monotonic() + 120  # Ray takes its time to start the process anew; steps go on meanwhile
     while (row := metrics_row(algo.train(), 2))["num_env_runner_restarts"] == 0:
@@ -268,9 +265,8 @@ def test_only_long_prompts_is_an_error(build):
 
 def test_non_finite_loss_stops_the_run_and_keeps_the_weights(build):
     algo = build(small_config(lr=1e-4))
-    learner = algo.learner_group._learner
     with torch.no_grad():
-        learner._policy.model.lm_head.weight.mul_(float("inf"))
+        updater_of(algo).scorer.model.lm_head.weight.mul_(float("inf"))
     with pytest.raises(FloatingPointError, match="The update broke down"):
         algo.train()
 
@@ -284,8 +280,8 @@ def test_kl_to_the_reference(build, kl_placement):
 
 
 def test_no_reference_model_without_kl(build):
-    assert build(small_config()).learner_group._learner._reference is None
-    assert build(small_config(kl_coeff=0.1)).learner_group._learner._reference is not None
+    assert updater_of(build(small_config()))._reference is None
+    assert updater_of(build(small_config(kl_coeff=0.1)))._reference is not None
 
 
 def test_tune(tmp_path):

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,12 +10,11 @@ import pytest
 import tests.runners.two_turn_env  # noqa: F401  (registers TwoTurn-v0)
 from agents import SamplingParams
 from runners.rllib.env_runner import TextEnvRunner
-from runners.rllib.grpo import _as_batch
+from runners.run_folder.metrics import metrics_row
 from runners.sampling.problems import sequence_seed
 from runners.sampling.rollout import GroupReset, SampleRequest
 from runners.updating.batch import padded_columns
-from runners.run_folder.metrics import metrics_row
-from tests.runners.rllib.conftest import small_config
+from tests.runners.rllib.conftest import agent_of, sampled_groups, small_config, updater_of
 
 TWO_TURNS = "tests.runners.two_turn_env:TwoTurn-v0"
 MULTI_TURN = "gsm8k_env:GSM8KMultiTurn-v0"
@@ -117,13 +117,13 @@ def real_algo(build, **training):
 
 
 def difference(algo, rollouts):
-    return algo.learner_group._learner.rollout_difference(_as_batch(padded_columns(rollouts)))
+    return updater_of(algo).rollout_difference(padded_columns(rollouts))
 
 
 @pytest.mark.parametrize("share_prompts", [True, False])
 def test_engine_and_learner_agree_on_every_turn(build, share_prompts):
     algo = real_algo(build, share_prompts=share_prompts)
-    rollouts = algo._sample_step().rollouts
+    rollouts = sampled_groups(algo)
     several = [r for r in rollouts if r.num_turns > 1]
     assert several and any(r.num_turns == 3 for r in several)
     mean, largest = difference(algo, rollouts)
@@ -136,8 +136,8 @@ def test_engine_and_learner_agree_on_every_turn(build, share_prompts):
 
 def test_the_dialogue_is_what_the_environment_said(build):
     algo = real_algo(build)
-    agent = algo.env_runner_group.local_env_runner.agent
-    rollouts = algo._sample_step().rollouts
+    agent = agent_of(algo)
+    rollouts = sampled_groups(algo)
     for rollout in rollouts:
         ids, mask = np.array(rollout.completion_token_ids), rollout.completion_mask
         opened = np.flatnonzero(mask & ~np.r_[False, mask[:-1]])
@@ -190,10 +190,10 @@ def test_a_groups_episodes_do_not_depend_on_the_others_of_the_request(build, env
 
 def test_the_runs_seed_the_environment_and_the_group_decide_the_seeds(build):
     algo = build(small_config(MULTI_TURN, max_tokens=8).debugging(seed=7))
-    agent = algo.env_runner_group.local_env_runner.agent
+    agent = agent_of(algo)
     seeds, generate = [], agent.generate
     agent.generate = lambda prompts, params: seeds.append(params.seed) or generate(prompts, params)
-    for sample, env, count in ((algo._sample_step, "train", 4), (algo.evaluate, "eval", 8)):
+    for sample, env, count in ((partial(sampled_groups, algo), "train", 4), (algo.evaluate, "eval", 8)):
         seeds.clear()
         sample()
         assert seeds[0] == tuple(sequence_seed(7, env, group, 0) for group in range(count))
@@ -205,8 +205,8 @@ def test_the_number_of_env_runners_changes_no_token(build):
         for number in (0, 2)
     )
     for _ in range(2):
-        rollouts = none._sample_step().rollouts
+        rollouts = sampled_groups(none)
         assert any(r.num_turns > 1 for r in rollouts)
-        assert sampled_tokens(two._sample_step().rollouts) == sampled_tokens(rollouts)
+        assert sampled_tokens(sampled_groups(two)) == sampled_tokens(rollouts)
     none.evaluate(), two.evaluate()
     assert sampled_tokens(two.evaluation_rollouts) == sampled_tokens(none.evaluation_rollouts)

@@ -1,112 +1,32 @@
-import json
-import shutil
+"""What RLlib keeps of the policy."""
 
-import numpy as np
-import pytest
 import torch
 
-from agents.models import resolve_model
 from runners.rllib.rl_module import PLACEHOLDER_SPACE, TextPolicyModule
+from runners.settings import PolicySettings, UpdateSettings
 
 
-def module(model, **changes):
-    config = {
-        "model": str(model),
-        "dtype": "float32",
-        "trust_remote_code": False,
-        "temperature": 1.0,
-        "max_logits": 2**20,
-        "entropy_coeff": 0.0,
-        "share_prompts": True,
-        "value_head": False,
-        "fully_shard": False,
-        "gradient_checkpointing": False,
-    }
-    return TextPolicyModule(
-        observation_space=PLACEHOLDER_SPACE, action_space=PLACEHOLDER_SPACE, model_config=config | changes
-    )
-
-
-@pytest.fixture
-def batch():
-    rng = np.random.default_rng(0)
-    lengths = torch.tensor([9, 12, 7])
-    loss_mask = torch.zeros(3, 12, dtype=torch.bool)
-    for row, length in enumerate(lengths):
-        loss_mask[row, 4:length] = True
-    return {"token_ids": torch.as_tensor(rng.integers(4, 500, (3, 12))), "loss_mask": loss_mask, "lengths": lengths}
-
-
-def edited_checkpoint(folder, **changes):
-    shutil.copytree(resolve_model("tiny"), folder)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | changes))
-    return folder
-
-
-def test_c21_dropout_is_off_in_training_too(tmp_path, batch):
-    with_dropout = module(edited_checkpoint(tmp_path / "model", attention_dropout=0.9))
-    expected = module("tiny").forward_train(batch)["logprobs"]
-    for _ in range(2):
-        torch.testing.assert_close(with_dropout.forward_train(batch)["logprobs"], expected)
-
-
-def test_c9_scores_equal_one_unpadded_sequence_at_a_time(batch):
-    policy = module("tiny", temperature=0.7)
-    ours = policy.forward_train(batch)["logprobs"]
-    for row, length in enumerate(batch["lengths"]):
-        ids = batch["token_ids"][row : row + 1, :length]
-        expected = torch.log_softmax(policy.model(ids).logits[0, :-1] / 0.7, dim=-1)
-        expected = expected.gather(1, ids[0, 1:, None])[:, 0]
-        torch.testing.assert_close(ours[row, 4:length], expected[3:], rtol=1e-5, atol=1e-5)
-        assert (ours[row, length:] == 0).all() and (ours[row, :4] == 0).all()
-
-
-def test_sharing_prompts_changes_no_score(batch):
-    batch["token_ids"][:, :4] = batch["token_ids"][0, :4]  # one group
-    shared, apart = (module("tiny", share_prompts=s).forward_train(batch) for s in (True, False))
-    for name in ("logprobs", "entropies"):
-        torch.testing.assert_close(shared[name], apart[name], rtol=1e-5, atol=1e-5)
+def module(value_head=False):
+    config = {"policy": PolicySettings(), "update": UpdateSettings(), "temperature": 1.0, "value_head": value_head}
+    return TextPolicyModule(observation_space=PLACEHOLDER_SPACE, action_space=PLACEHOLDER_SPACE, model_config=config)
 
 
 def test_state_round_trip():
-    first, second = module("tiny"), module("tiny")
+    first, second = module(), module()
     with torch.no_grad():
-        for parameter in first.model.parameters():
+        for parameter in first.scorer.model.parameters():
             parameter.add_(0.5)
     second.set_state(first.get_state())
-    for ours, theirs in zip(first.model.parameters(), second.model.parameters(), strict=True):
+    for ours, theirs in zip(first.scorer.model.parameters(), second.scorer.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
 
-def test_capped_logits_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="final_logit_softcapping"):
-        module(edited_checkpoint(tmp_path / "model", final_logit_softcapping=30.0))
-
-
-def test_values_are_the_heads_on_the_token_before_and_sharing_prompts_changes_none(batch):
-    batch["token_ids"][:, :4] = batch["token_ids"][0, :4]  # one group
-    policies = [module("tiny", share_prompts=shared, value_head=True) for shared in (True, False)]
-    for policy in policies:
-        assert not policy.forward_train(batch)["values"].any()  # zero at the start
-        with torch.no_grad():
-            policy.vf_head.weight.copy_(torch.linspace(-1, 1, policy.vf_head.in_features)[None])
-            policy.vf_head.bias.fill_(0.5)
-    shared, apart = (policy.forward_train(batch)["values"] for policy in policies)
-    torch.testing.assert_close(shared, apart, rtol=1e-5, atol=1e-4)
-    for row, length in enumerate(batch["lengths"]):
-        hidden = policies[0].model.base_model(batch["token_ids"][row : row + 1, :length]).last_hidden_state[0]
-        expected = hidden @ policies[0].vf_head.weight[0] + 0.5
-        torch.testing.assert_close(shared[row, 4:length], expected[3:-1], rtol=1e-5, atol=1e-4)
-        assert (shared[row, length:] == 0).all() and (shared[row, :4] == 0).all()
-
-
 def test_the_value_head_is_part_of_the_state_but_not_of_what_engines_get():
-    first, second = module("tiny", value_head=True), module("tiny", value_head=True)
+    first, second = module(value_head=True), module(value_head=True)
     with torch.no_grad():
-        first.vf_head.weight.fill_(0.25)
+        first.scorer.vf_head.weight.fill_(0.25)
     second.set_state(first.get_state())
-    assert (second.vf_head.weight == 0.25).all()
-    plain = module("tiny")
-    assert first.get_state(inference_only=True).keys() == plain.get_state().keys()
+    assert (second.scorer.vf_head.weight == 0.25).all()
+    plain = module()
+    assert dict(first.scorer.model.named_parameters()).keys() == plain.get_state().keys()
     assert first.get_state().keys() - plain.get_state().keys() == {"vf_head.weight", "vf_head.bias"}

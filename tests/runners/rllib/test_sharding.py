@@ -10,9 +10,9 @@ from transformers import AutoModelForCausalLM
 
 import agents
 from agents import registry
+from runners.run_folder.metrics import metrics_row
 from runners.weights.paths import EnginePlace, choose_path
 from runners.weights.sender import LearnerPlace
-from runners.run_folder.metrics import metrics_row
 from tests.runners.rllib.conftest import small_config
 
 TIMES = {"sample_s", "update_s", "sync_s", "tokens_per_s", "sample_tokens_per_s"}
@@ -30,7 +30,7 @@ def steps(algo, numbers):
 
 
 def weights(algo):
-    return algo.learner_group.get_weights()[DEFAULT_MODULE_ID]
+    return algo.get_state()["learner_group"]["learner"]["rl_module"][DEFAULT_MODULE_ID]
 
 
 def assert_close(ours, theirs, atol=1e-6):
@@ -75,8 +75,8 @@ def trained(ray_of_this_module, tmp_path_factory):
 
 def held_elements(learner):
     """Returns how many elements of weights and of moments a learner holds, and how many the model has."""
-    parameters = list(learner.module[DEFAULT_MODULE_ID].model.parameters())
-    [optimizer] = learner._named_optimizers.values()
+    parameters = list(learner.updater.scorer.model.parameters())
+    [(_, optimizer)] = learner.get_optimizers_for_module(DEFAULT_MODULE_ID)
     own = sum(parameter.to_local().numel() for parameter in parameters)
     moments = sum(optimizer.state[parameter]["exp_avg"].to_local().numel() for parameter in parameters)
     return own, moments, sum(parameter.numel() for parameter in parameters)
@@ -117,7 +117,7 @@ def test_weights_by_broadcast(build, monkeypatch):
     agents.register("owned", "tests.agents.owned_transformers:OwnedTransformersAgent")
     algo = build(config().agents(engine="owned", weight_transfer="collective", sync_check_bound=1e-5))
     rows = steps(algo, (1, 2))
-    assert algo.weight_sync.path == "collective"
+    assert algo.link.path == "collective"
     assert [row["policy_version"] for row in rows] == [1, 2]
 
 

@@ -4,17 +4,18 @@ import glob
 import os
 
 import pytest
-from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
-from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 import agents
 from agents import registry
-from runners.rllib import settings_check, weight_sync
+from agents.weight_sources import Arrays
+from runners.rllib import settings_check
 from runners.rllib.env_runner import TextEnvRunner
+from runners.rllib.stored_weights import store
+from runners.run_folder.metrics import metrics_row
+from runners.weights import link
 from runners.weights.paths import EnginePlace, choose_path
 from runners.weights.sender import LearnerPlace
-from runners.run_folder.metrics import metrics_row
-from tests.runners.rllib.conftest import small_config
+from tests.runners.rllib.conftest import agent_of, small_config
 
 OWNED = "tests.agents.owned_transformers:OwnedTransformersAgent"
 
@@ -39,7 +40,7 @@ def config(**settings):
 
 
 def engine_calls(algo):
-    return algo.env_runner_group.local_env_runner.agent.calls
+    return agent_of(algo).calls
 
 
 class TestPaths:
@@ -56,10 +57,10 @@ class TestPaths:
         algo = build(config(weight_transfer=path))
         engine_calls(algo).clear()
         rows = [metrics_row(algo.train(), step) for step in (1, 2)]
-        assert algo.weight_sync.path == path
+        assert algo.link.path == path
         assert engine_calls(algo).count(call) == 2
         # The first sync was that of the build: one group serves all three.
-        groups = algo.env_runner_group.local_env_runner.agent.groups
+        groups = agent_of(algo).groups
         assert [groups.count(name) for name in set(groups)] == ([3] if path == "collective" else [])
         assert [row["policy_version"] for row in rows] == [1, 2]
         assert rows[1]["logprob_diff_mean"] < 1e-5
@@ -76,7 +77,7 @@ class TestPaths:
     def test_stopping_leaves_no_shared_memory(self, build, owned):
         before = set(glob.glob(f"/dev/shm/torch_{os.getpid()}_*"))
         algo = build(config(weight_transfer="ipc").learners(num_learners=1))
-        learner = algo.weight_sync.ask_first_learner(lambda learner: os.getpid())
+        learner = algo.learners.ask(lambda learner: os.getpid())
         assert glob.glob(f"/dev/shm/torch_{learner}_*")
         algo.stop()
         assert glob.glob(f"/dev/shm/torch_{learner}_*") == []
@@ -92,12 +93,12 @@ class TestPaths:
         row = metrics_row(algo.train(), 1)
         assert engine_process(algo) != first
         assert row["policy_version"] == 1
-        assert f"weight sync by {path} failed (attempt 1 of 3)" in caplog.text
+        assert f"weight delivery by {path} failed (attempt 1 of 3)" in caplog.text
         assert metrics_row(algo.train(), 2)["logprob_diff_mean"] < 1e-5
 
     def test_an_engine_that_goes_on_failing_stops_the_run(self, build, owned, monkeypatch):
         algo = build(config(weight_transfer="ipc"))
-        agent = algo.env_runner_group.local_env_runner.agent
+        agent = agent_of(algo)
 
         def fail(source):
             raise agents.EngineError("broken")
@@ -107,7 +108,7 @@ class TestPaths:
             algo.train()
 
     def test_the_default_on_a_cpu(self, build):
-        assert build(small_config()).weight_sync.path == "object_store"
+        assert build(small_config()).link.path == "object_store"
 
     def test_an_agent_in_the_learners_own_process_takes_handles(self, build):
         algo = build(small_config().agents(weight_transfer="ipc", sync_check_bound=1e-4))
@@ -124,27 +125,31 @@ class TestPaths:
             seen.extend(engine.num_workers for engine in engines)
             return choose_path(setting, learner, engines, engine)
 
-        monkeypatch.setattr(weight_sync, "choose_path", choose)
+        monkeypatch.setattr(link, "choose_path", choose)
         build(config(engine_options={"num_workers": 2}))
         assert seen == [2]
 
-    def test_arrays_reach_the_agent_without_a_copy(self, build, monkeypatch):
+    def test_arrays_reach_the_agent_without_a_copy_but_the_stores(self, build, monkeypatch):
         runner = build(small_config()).env_runner_group.local_env_runner
         arrays = {name: parameter.detach().numpy() for name, parameter in runner.agent.model.named_parameters()}
-        for array in arrays.values():
-            array.flags.writeable = False  # as out of Ray's object store
-        given = {}
+        given = []
         monkeypatch.setattr(
             runner.agent,
             "load_weights",
-            lambda source, version: given.update({name: tensor.data_ptr() for name, tensor in source.tensors()}),
+            lambda source, version: given.append({name: tensor.data_ptr() for name, tensor in source.tensors()}),
         )
-        runner.set_state({COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: arrays}, WEIGHTS_SEQ_NO: 7})
-        assert given == {name: array.ctypes.data for name, array in arrays.items()}
-        assert runner.get_state() == {WEIGHTS_SEQ_NO: 7}
+        here = Arrays.of(arrays.items())
+        runner.receiver.load(here, 7)
+        assert given.pop() == {name: array.ctypes.data for name, array in arrays.items()}
+        stored = store(here)
+        runner.receiver.load(stored, 7)
+        runner.receiver.load(stored, 7)
+        assert given[0].keys() == arrays.keys() and given[0] == given[1]  # the same memory each time: the store's
 
     def test_an_unknown_path(self, build):
-        with pytest.raises(ValueError, match="weight_transfer='nccl', but it must be one of auto, object_store, ipc"):
+        with pytest.raises(
+            ValueError, match="weight_transfer='nccl', but it must be one of 'auto', 'object_store', 'ipc'"
+        ):
             build(small_config().agents(weight_transfer="nccl"))
 
 
@@ -224,4 +229,4 @@ def test_paths_that_cannot_be_taken_name_the_mend(setting, gpu, engine, message)
 
 
 def engine_process(algo):
-    return algo.env_runner_group.local_env_runner.agent.backend.process.pid
+    return agent_of(algo).backend.process.pid

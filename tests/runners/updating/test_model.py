@@ -1,0 +1,79 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from agents.models import resolve_model
+from runners.settings import PolicySettings, UpdateSettings
+from runners.updating.model import make_scorer
+
+
+def scorer(model, *, temperature=1.0, share_prompts=True, value_head=False):
+    update = UpdateSettings(max_logits=2**20, share_prompts=share_prompts)
+    return make_scorer(PolicySettings(policy_model=str(model)), update, temperature=temperature, value_head=value_head)
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    lengths = torch.tensor([9, 12, 7])
+    loss_mask = torch.zeros(3, 12, dtype=torch.bool)
+    for row, length in enumerate(lengths):
+        loss_mask[row, 4:length] = True
+    return {"token_ids": torch.as_tensor(rng.integers(4, 500, (3, 12))), "loss_mask": loss_mask, "lengths": lengths}
+
+
+def edited_checkpoint(folder, **changes):
+    shutil.copytree(resolve_model("tiny"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    return folder
+
+
+def test_c21_dropout_is_off_in_training_too(tmp_path, batch):
+    with_dropout = scorer(edited_checkpoint(tmp_path / "model", attention_dropout=0.9))
+    expected = scorer("tiny")(batch)["logprobs"]
+    for _ in range(2):
+        torch.testing.assert_close(with_dropout(batch)["logprobs"], expected)
+
+
+def test_c9_scores_equal_one_unpadded_sequence_at_a_time(batch):
+    policy = scorer("tiny", temperature=0.7)
+    ours = policy(batch)["logprobs"]
+    for row, length in enumerate(batch["lengths"]):
+        ids = batch["token_ids"][row : row + 1, :length]
+        expected = torch.log_softmax(policy.model(ids).logits[0, :-1] / 0.7, dim=-1)
+        expected = expected.gather(1, ids[0, 1:, None])[:, 0]
+        torch.testing.assert_close(ours[row, 4:length], expected[3:], rtol=1e-5, atol=1e-5)
+        assert (ours[row, length:] == 0).all() and (ours[row, :4] == 0).all()
+
+
+def test_sharing_prompts_changes_no_score(batch):
+    batch["token_ids"][:, :4] = batch["token_ids"][0, :4]  # one group
+    shared, apart = (scorer("tiny", share_prompts=s)(batch) for s in (True, False))
+    for name in ("logprobs", "entropies"):
+        torch.testing.assert_close(shared[name], apart[name], rtol=1e-5, atol=1e-5)
+
+
+def test_capped_logits_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="final_logit_softcapping"):
+        scorer(edited_checkpoint(tmp_path / "model", final_logit_softcapping=30.0))
+
+
+def test_values_are_the_heads_on_the_token_before_and_sharing_prompts_changes_none(batch):
+    batch["token_ids"][:, :4] = batch["token_ids"][0, :4]  # one group
+    policies = [scorer("tiny", share_prompts=shared, value_head=True) for shared in (True, False)]
+    for policy in policies:
+        assert not policy(batch, with_values=True)["values"].any()  # zero at the start
+        with torch.no_grad():
+            policy.vf_head.weight.copy_(torch.linspace(-1, 1, policy.vf_head.in_features)[None])
+            policy.vf_head.bias.fill_(0.5)
+    shared, apart = (policy(batch, with_values=True)["values"] for policy in policies)
+    torch.testing.assert_close(shared, apart, rtol=1e-5, atol=1e-4)
+    for row, length in enumerate(batch["lengths"]):
+        hidden = policies[0].model.base_model(batch["token_ids"][row : row + 1, :length]).last_hidden_state[0]
+        expected = hidden @ policies[0].vf_head.weight[0] + 0.5
+        torch.testing.assert_close(shared[row, 4:length], expected[3:-1], rtol=1e-5, atol=1e-4)
+        assert (shared[row, length:] == 0).all() and (shared[row, :4] == 0).all()
