@@ -148,7 +148,7 @@ class TestPaths:
 
     def test_an_unknown_path(self, build):
         with pytest.raises(
-            ValueError, match="weight_transfer='nccl', but it must be one of 'auto', 'object_store', 'ipc'"
+            ValueError, match="weight_transfer='nccl', but it must be one of 'auto'"
         ):
             build(small_config().agents(weight_transfer="nccl"))
 
