@@ -210,6 +210,8 @@ def main(argv: list[str] | None = None) -> int:
             if not (path / "config.yaml").is_file():
                 raise ValueError(f"--resume {args.resume}: no run there (no config.yaml).")
         else:
+            settings = run_settings(args)
+            build_config(settings).check()
             name = args.name or f"{Path(args.preset).stem}-seed{args.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
             path = args.runs_dir / name
         from runners.run_folder.folder import RunFolder
@@ -221,9 +223,8 @@ def main(argv: list[str] | None = None) -> int:
         else:
             if folder.has_run():
                 raise ValueError(f"{path} holds a run. Go on: {_resume_command(folder)}, or choose another --name.")
-            settings = run_settings(args)
             folder.write_config(settings)
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         return _fail(error)
     try:
         return train(settings, folder, bool(args.resume))

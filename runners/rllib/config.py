@@ -20,7 +20,7 @@ from runners.rllib.critic import CriticLearner
 from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.learner import GRPOLearner
 from runners.rllib.rl_module import PLACEHOLDER_SPACE, TextPolicyModule
-from runners.rllib.settings_check import check_settings
+from runners.rllib.settings_check import check_sentinels, check_settings
 from runners.rllib.sharded_learners import ShardedLearnerGroup
 from runners.rllib.train_batch import BatchPlan
 
@@ -294,14 +294,31 @@ class GRPOSettings(AlgorithmConfig):
         return ShardedLearnerGroup(config=self.copy(), module_spec=spec, placement_group=placement_group)
 
     def validate(self) -> None:
-        """Checks every setting.
+        """Checks every setting, RLlib's too.
 
         Raises:
             ValueError: For a value out of its range; the message says what is allowed.
         """
         super().validate()
+        self.check()
+
+    def check(self) -> None:
+        """Checks GRPO's settings, and those of RLlib that it reads.
+
+        Raises:
+            ValueError: For a value out of its range; the message says what is allowed.
+        """
         check_settings(self)
         self.objective()  # checks its own fields
+        check_sentinels(self)
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns RLlib's state, of which an algorithm is built; the settings are checked first.
+
+        RLlib leaves every setting of -1 out, and `validate` would then see the default.
+        """
+        self.check()
+        return super().get_state()
 
     def _set(self, settings: dict[str, Any], allowed: tuple[str, ...]) -> GRPOSettings:
         for name, value in settings.items():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
+from ray._common.deprecation import DEPRECATED_VALUE
 
 from runners.objectives.advantages import estimate_advantages
 from runners.objectives.reductions import AGGREGATIONS
@@ -48,6 +50,20 @@ def check_settings(config: Any) -> None:
             ">= 1, or None for the context's length",
         ),
         ("aggregation", config.aggregation in AGGREGATIONS, f"one of {', '.join(AGGREGATIONS)}"),
+        ("lr", _is_number(config.lr) and 0 <= config.lr < math.inf, "a number >= 0, and finite"),
+        (
+            "grad_clip",
+            config.grad_clip is None or (_is_number(config.grad_clip) and config.grad_clip > 0),
+            "a number > 0, or None for no clipping",
+        ),
+        (
+            "weight_decay",
+            _is_number(config.weight_decay) and 0 <= config.weight_decay < math.inf,
+            "a number >= 0, and finite",
+        ),
+        ("seed", config.seed is None or _is_count(config.seed), "a whole number >= 0, or None"),
+        ("num_env_runners", _is_count(config.num_env_runners), "a whole number >= 0; 0 samples in the driver"),
+        ("num_learners", _is_count(config.num_learners), "a whole number >= 0; 0 updates in the driver"),
         ("num_epochs", config.num_epochs >= 1, ">= 1"),
         (
             "minibatch_size",
@@ -87,6 +103,29 @@ def check_settings(config: Any) -> None:
     ):
         if not ok:
             raise ValueError(f"GRPOConfig: {name}={getattr(config, name)!r}, but it must be {allowed}.")
+
+
+def check_sentinels(config: Any) -> None:
+    """Refuses what RLlib would take for its DEPRECATED_VALUE, -1, and silently replace by the default.
+
+    Raises:
+        ValueError: For any setting of -1 whose default is another value.
+    """
+    defaults = vars(type(config)())
+    for name, value in vars(config).items():
+        if value == DEPRECATED_VALUE and defaults.get(name) != DEPRECATED_VALUE:
+            raise ValueError(
+                f"GRPOConfig: {name}={value!r}, but it must be another value than {DEPRECATED_VALUE}: RLlib would "
+                f"drop it for the default, {defaults.get(name)!r}."
+            )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 0
 
 
 def _engines_have_gpus(config: Any) -> bool:
