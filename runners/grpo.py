@@ -161,7 +161,7 @@ def train(settings: dict[str, Any], folder: Any, resume: bool) -> int:
     algo = build_config(settings).build_algo()
     first = 0
     if checkpoint:
-        algo.restore_from_path(checkpoint[0].resolve())
+        algo.restore_from_path(checkpoint[0])
         first = checkpoint[1]
     if resume:
         folder.rewind(first if checkpoint else -1)
@@ -187,7 +187,7 @@ def train(settings: dict[str, Any], folder: Any, resume: bool) -> int:
             if "evaluation" in result:
                 _record_evaluation(algo, folder, progress, row)
             if last or interrupted or step % run["checkpoint_interval"] == 0:
-                folder.save_checkpoint(step, lambda path: algo.save_to_path(path.resolve()))
+                folder.save_checkpoint(step, lambda path: algo.save_to_path(path))
             if interrupted:
                 break
         folder.save_policy(lambda path: algo.save_policy(path))

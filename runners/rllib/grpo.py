@@ -9,6 +9,7 @@ Group Relative Policy Optimization: Shao et al., DeepSeekMath, https://arxiv.org
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,8 +18,9 @@ from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
+import torch
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
 from ray.tune import register_trainable
@@ -30,6 +32,7 @@ from runners.objectives.reward_shaping import overlong_punishment
 from runners.rllib.calls import broadcast, call_env_runners
 from runners.rllib.config import GRPOSettings
 from runners.rllib.dynamic_sampling import StepSample, sample_step
+from runners.rllib.policy_export import write_policy
 from runners.rllib.problem_sampler import ProblemSampler, evaluation_resets, sampling_seed
 from runners.rllib.rollout import EnvName, GroupReset, Rollout, SampledTokens, SampleRequest, SampleResult
 from runners.rllib.summaries import evaluation_summary, group_summary, step_summary
@@ -123,8 +126,36 @@ class GRPO(Algorithm):
         return {**results, ENV_RUNNER_RESULTS: {"episode_return_mean": results["greedy"]["reward_mean"]}}
 
     def save_policy(self, folder: str | Path) -> None:
-        """Writes the policy as a Hugging Face folder: configuration, safetensors, tokenizer."""
-        self._ask_first_learner(partial(_save_policy, folder=folder))
+        """Writes the policy as a Hugging Face folder: configuration, safetensors, tokenizer.
+
+        The weights come here from rank 0, and this process writes: a remote learner has another working directory, and
+        perhaps another disk. That takes main memory for one copy of the model beside what the learners hold.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        config = self.config
+        write_policy(
+            folder,
+            self._ask_first_learner(_exported_weights),
+            model=config.policy_model,
+            dtype=config.dtype,
+            trust_remote_code=config.trust_remote_code,
+        )
+
+    def save_to_path(self, path: str | Path | None = None, **kwargs: Any) -> str:
+        """Saves a checkpoint as RLlib does, and looks whether the learners' state is in it.
+
+        A folder may be relative; a URI is RLlib's business alone.
+
+        Raises:
+            OSError: If the learners' state is not there: RLlib does not ask whether a remote learner could write it.
+        """
+        path = _absolute(path)
+        saved = super().save_to_path(path, **kwargs)
+        if not isinstance(path, str):
+            _check_learner_state(Path(saved))
+        return saved
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Returns RLlib's state and the problem sampler's."""
@@ -140,7 +171,7 @@ class GRPO(Algorithm):
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
         """Restores a checkpoint and hands its weights to the agents before it returns."""
-        super().restore_from_path(path, *args, **kwargs)
+        super().restore_from_path(_absolute(path), *args, **kwargs)
         self._sync_weights()
 
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:
@@ -295,8 +326,8 @@ def _restart_failed_engine(env_runner: Any) -> None:
     env_runner.restart_failed_engine()
 
 
-def _save_policy(learner: Any, *, folder: str | Path) -> None:
-    learner.save_policy(folder)
+def _exported_weights(learner: Any) -> dict[str, torch.Tensor]:
+    return learner.exported_weights()
 
 
 def _rewards_less_kl(learner: Any, *, batch: MultiAgentBatch) -> np.ndarray:
@@ -309,6 +340,29 @@ def _rollout_difference(learner: Any, *, batch: MultiAgentBatch) -> tuple[float,
 
 def _as_batch(columns: dict[str, np.ndarray]) -> MultiAgentBatch:
     return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=len(columns["lengths"]))
+
+
+def _absolute(path: Any) -> Any:
+    """Returns a folder as every process of this machine understands it; a URI as it is."""
+    return path if path is None or "://" in str(path) else Path(path).resolve()
+
+
+def _check_learner_state(checkpoint: Path) -> None:
+    learner = checkpoint / COMPONENT_LEARNER_GROUP / COMPONENT_LEARNER
+    for part in (learner, learner / COMPONENT_RL_MODULE / DEFAULT_MODULE_ID):
+        states = list(part.glob("*state.*"))
+        if not states or not all(map(_whole, states)):
+            raise OSError(
+                f"The checkpoint {checkpoint} is not whole: the learners' state is missing or cut short in {part}. Is "
+                "the disk full, or may the learner not write there?"
+            )
+
+
+def _whole(state: Path) -> bool:
+    with state.open("rb") as file:
+        file.seek(max(0, state.stat().st_size - 1))
+        last = file.read()
+    return last == pickle.STOP if state.suffix == ".pkl" else bool(last)
 
 
 def _resolved_options(env_id: Any, options: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import logging
 import math
 import operator
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,9 +16,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner import DEFAULT_OPTIMIZER
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
-from transformers import AutoTokenizer
 
-from agents.models import resolve_model
 from runners.objectives.batching import micro_batches, trim
 from runners.objectives.importance import logprob_difference, warn_on_mismatch
 from runners.objectives.kl import kl_in_reward
@@ -30,7 +27,6 @@ from runners.rllib.rl_module import TextPolicyModule
 from runners.rllib.scorer import Batch, Scorer
 from runners.rllib.sharding import (
     gather,
-    is_follower,
     part_optimizer_state,
     shard,
     whole,
@@ -133,12 +129,12 @@ class GRPOLearner(TorchLearner):
         total, largest = logprob_difference(logprobs, columns["rollout_logprobs"], mask)
         return float(total / mask.sum()), float(largest)
 
-    def save_policy(self, folder: str | Path) -> None:
-        """Writes the policy and its tokenizer as a Hugging Face folder; of several learners the first does."""
-        weights = dict(gather(self._policy.model.named_parameters()))
-        if not is_follower():
-            self._policy.model.save_pretrained(folder, state_dict=weights)
-            AutoTokenizer.from_pretrained(resolve_model(self.config.policy_model)).save_pretrained(folder)
+    def exported_weights(self) -> dict[str, torch.Tensor]:
+        """Returns Hugging Face parameter name -> full tensor in main memory; tied parameters stand under one name.
+
+        Sharded learners must all be asked; rank 0 has the answer, the others {}.
+        """
+        return dict(gather(self._policy.model.named_parameters()))
 
     @property
     def weights_seq_no(self) -> int:
