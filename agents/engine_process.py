@@ -166,9 +166,9 @@ def require(package: str) -> None:
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Returns the child's environment: this one's, `extra`, and this process's import path."""
+    """Returns the child's environment: this one's, `extra`, and this process's import path behind that of `extra`."""
     # The child imports this very package and what the caller can import, wherever they were found.
-    path = [str(Path(__file__).parent.parent), *filter(None, sys.path)]
+    path = filter(None, [extra.get("PYTHONPATH"), str(Path(__file__).parent.parent), *sys.path])
     return {**os.environ, **extra, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}
 
 

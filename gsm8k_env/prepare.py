@@ -1,13 +1,15 @@
 """``python -m gsm8k_env.prepare --output_dir DIR``: the problems as train.parquet and validation.parquet.
 
-The columns are those that SkyRL and verl read, so the same two files serve their trainers, ``datasets`` and
-``gym.make("GSM8K-v0", dataset=DIR)``:
+The columns are those that SkyRL (``env_class``, ``reward_spec``) and verl (``ability``, ``reward_model``) read, so the
+same two files serve their trainers, ``datasets`` and ``gym.make("GSM8K-v0", dataset=DIR)``:
 
 ======================  ==============================================================================
 ``data_source``         "openai/gsm8k"; for generated problems "builtin", so that no one mistakes them
 ``prompt``              ``[{"role": "user", "content": question + " " + instruction}]``
 ``env_class``           "gsm8k"
+``ability``             "math"
 ``reward_spec``         ``{"method": "rule", "ground_truth": answer}``
+``reward_model``        ``{"style": "rule", "ground_truth": answer}``
 ``extra_info``          ``{"split", "index", "answer": solution, "question"}``
 ======================  ==============================================================================
 """
@@ -70,7 +72,9 @@ def prepared_rows(problems: ProblemSet, instruction: str = DEFAULT_INSTRUCTION) 
             "data_source": data_source,
             "prompt": [{"role": "user", "content": render_prompt(problem.question, instruction)}],
             "env_class": "gsm8k",
+            "ability": "math",
             "reward_spec": {"method": "rule", "ground_truth": problem.ground_truth},
+            "reward_model": {"style": "rule", "ground_truth": problem.ground_truth},
             "extra_info": {
                 "split": problems.split,
                 "index": index,

@@ -161,7 +161,7 @@ def train(settings: dict[str, Any], folder: Any, resume: bool) -> int:
     algo = build_config(settings).build_algo()
     first = 0
     if checkpoint:
-        algo.restore_from_path(checkpoint[0].resolve())
+        algo.restore_from_path(checkpoint[0])
         first = checkpoint[1]
     if resume:
         folder.rewind(first if checkpoint else -1)
@@ -187,7 +187,7 @@ def train(settings: dict[str, Any], folder: Any, resume: bool) -> int:
             if "evaluation" in result:
                 _record_evaluation(algo, folder, progress, row)
             if last or interrupted or step % run["checkpoint_interval"] == 0:
-                folder.save_checkpoint(step, lambda path: algo.save_to_path(path.resolve()))
+                folder.save_checkpoint(step, lambda path: algo.save_to_path(path))
             if interrupted:
                 break
         folder.save_policy(lambda path: algo.save_policy(path))
@@ -210,6 +210,8 @@ def main(argv: list[str] | None = None) -> int:
             if not (path / "config.yaml").is_file():
                 raise ValueError(f"--resume {args.resume}: no run there (no config.yaml).")
         else:
+            settings = run_settings(args)
+            build_config(settings).check()
             name = args.name or f"{Path(args.preset).stem}-seed{args.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
             path = args.runs_dir / name
         from runners.run_folder.folder import RunFolder
@@ -221,9 +223,8 @@ def main(argv: list[str] | None = None) -> int:
         else:
             if folder.has_run():
                 raise ValueError(f"{path} holds a run. Go on: {_resume_command(folder)}, or choose another --name.")
-            settings = run_settings(args)
             folder.write_config(settings)
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         return _fail(error)
     try:
         return train(settings, folder, bool(args.resume))

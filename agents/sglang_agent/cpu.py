@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import torch
 
 PLATFORM = "gsm8k_env_cpu"
+# Packages that SGLang imports and a CPU has no use for, on the path of its processes alone: see the one there.
+STAND_INS = Path(__file__).parent / "stand_ins"
 
 
 def activate() -> str | None:
@@ -25,7 +28,7 @@ def activate() -> str | None:
 def cpu_settings() -> tuple[dict[str, Any], dict[str, str]]:
     """Returns engine options and environment variables for a machine without a GPU; both empty where there is one.
 
-    Variables that are set already are left alone.
+    Variables that are set already are left alone, but for PYTHONPATH, which is to go in front of what is set.
     """
     if activate() is None:
         return {}, {}
@@ -46,4 +49,5 @@ def cpu_settings() -> tuple[dict[str, Any], dict[str, str]]:
         # Without it SGLang takes a large share of the machine's memory for its cache.
         "max_total_tokens": 16_384,
     }
-    return options, {name: value for name, value in defaults.items() if name not in os.environ}
+    environment = {name: value for name, value in defaults.items() if name not in os.environ}
+    return options, {**environment, "PYTHONPATH": str(STAND_INS)}

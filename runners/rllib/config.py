@@ -15,7 +15,8 @@ from agents import SamplingParams
 from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.learner import GRPOLearner
 from runners.rllib.rl_module import PLACEHOLDER_SPACE, TextPolicyModule
-from runners.rllib.settings_check import check_together
+from runners.rllib.settings_check import check_sentinels, check_together
+from runners.sampling.environments import resolved_options
 from runners.settings import (
     AGENT_NOUNS,
     TRAINING_NOUNS,
@@ -104,6 +105,18 @@ class GRPOSettings(AlgorithmConfig):
             num_learners=max(1, self.num_learners),
         )
 
+    def with_resolved_env_options(self) -> GRPOSettings:
+        """Returns a frozen copy in which dataset="auto" and the like are what they resolve to here."""
+        config = self.copy(copy_frozen=False)
+        evaluation_config = dict(config.evaluation_config or {})
+        pinned = resolved_options(config.env, config.env_config)
+        config.environment(env_config=pinned)
+        overrides = {**pinned, **evaluation_config.get("env_config", {})}
+        evaluation_config["env_config"] = resolved_options(config.env, overrides)
+        config.evaluation(evaluation_config=evaluation_config)
+        config.freeze()
+        return config
+
     def get_default_learner_class(self) -> type:
         """Returns `GRPOLearner`."""
         return GRPOLearner
@@ -123,15 +136,32 @@ class GRPOSettings(AlgorithmConfig):
         )
 
     def validate(self) -> None:
-        """Checks every setting.
+        """Checks every setting, RLlib's too.
 
         Raises:
             ValueError: For a value out of its range; the message says what is allowed.
         """
         super().validate()
+        self.check()
+
+    def check(self) -> None:
+        """Checks GRPO's settings, and those of RLlib that it reads.
+
+        Raises:
+            ValueError: For a value out of its range; the message says what is allowed.
+        """
         for noun in (*AGENT_NOUNS, *TRAINING_NOUNS):
             self.noun(noun)
         check_together(self)
+        check_sentinels(self)
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns RLlib's state, of which an algorithm is built; the settings are checked first.
+
+        RLlib leaves every setting of -1 out, and `validate` would then see the default.
+        """
+        self.check()
+        return super().get_state()
 
     def _set(self, settings: dict[str, Any], known: Iterable[str]) -> GRPOSettings:
         for name, value in settings.items():

@@ -29,16 +29,17 @@ from agents import SamplingParams
 from agents.models import resolve_model
 from runners.objectives.advantages import GroupAdvantages, estimate_advantages
 from runners.objectives.reward_shaping import overlong_punishment
+from runners.rllib.checkpoint import absolute, check_learner_state
 from runners.rllib.config import GRPOSettings
 from runners.rllib.private import OneSetOfEngines
 from runners.rllib.workers import EnvRunners, Learners
-from runners.sampling.environments import resolved_options
 from runners.sampling.problems import ProblemSampler, evaluation_resets
 from runners.sampling.refills import StepGroups, StepSample
 from runners.sampling.rollout import EnvName, GroupReset, Rollout, SampleRequest, SampleResult
 from runners.sampling.summaries import evaluation_summary, group_summary, step_summary
-from runners.settings import AdvantageSettings, EngineSettings
+from runners.settings import AdvantageSettings, EngineSettings, PolicySettings
 from runners.updating.batch import build_train_batch, padded_columns
+from runners.updating.policy_folder import write_policy
 from runners.weights.check import check_delivery
 from runners.weights.link import WeightLink
 
@@ -67,7 +68,7 @@ class GRPO(OneSetOfEngines, Algorithm):
         self.num_env_runner_restarts = 0
         # Resolved once here: a wrong name fails before any worker starts, and a hub model is fetched once.
         resolve_model(self.config.policy_model)
-        self._pin_env_configs()
+        self.config = self.config.with_resolved_env_options()
         super().setup(config)
         environments = self.env_runner_group.local_env_runner.environments
         self.problems = ProblemSampler(environments.num_problems("train"), self.config.seed or 0)
@@ -180,8 +181,15 @@ class GRPO(OneSetOfEngines, Algorithm):
             self.sync_difference = check_delivery(probes, self.updaters, settings, self.policy_version)
 
     def save_policy(self, folder: str | Path) -> None:
-        """Writes the policy as a Hugging Face folder: configuration, safetensors, tokenizer."""
-        self.learners.ask(methodcaller("save_policy", folder))
+        """Writes the policy as a Hugging Face folder: configuration, safetensors, tokenizer.
+
+        The weights come here from rank 0, and this process writes: a remote learner has another working directory, and
+        perhaps another disk. That takes main memory for one copy of the model beside what the learners hold.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        write_policy(folder, self.updaters.ask(methodcaller("copied_weights")), self.config.noun(PolicySettings))
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Returns RLlib's state and the problem sampler's."""
@@ -196,14 +204,24 @@ class GRPO(OneSetOfEngines, Algorithm):
         if "problem_sampler" in state:
             self.problems.set_state(state["problem_sampler"])
 
-    def save_to_path(self, *args: Any, **kwargs: Any) -> str:
-        """Saves a checkpoint, as RLlib does."""
+    def save_to_path(self, path: str | Path | None = None, **kwargs: Any) -> str:
+        """Saves a checkpoint as RLlib does, and looks whether the learners' state is in it.
+
+        A folder may be relative; a URI is RLlib's business alone.
+
+        Raises:
+            OSError: If the learners' state is not there.
+        """
+        path = absolute(path)
         with self._gathered_state(True):
-            return super().save_to_path(*args, **kwargs)
+            saved = super().save_to_path(path, **kwargs)
+        if not isinstance(path, str):
+            check_learner_state(Path(saved))
+        return saved
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
         """Restores a checkpoint and delivers its weights before it returns."""
-        super().restore_from_path(path, *args, **kwargs)
+        super().restore_from_path(absolute(path), *args, **kwargs)
         self._deliver_weights()
 
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:
@@ -231,18 +249,6 @@ class GRPO(OneSetOfEngines, Algorithm):
         yield
         if gather:
             self.learners.tell(methodcaller("drop_state"))
-
-    def _pin_env_configs(self) -> None:
-        """Replaces options such as dataset="auto" by what they resolve to here, so that all workers agree."""
-        config = self.config.copy(copy_frozen=False)
-        evaluation_config = dict(config.evaluation_config or {})
-        pinned = resolved_options(config.env, config.env_config)
-        config.environment(env_config=pinned)
-        overrides = {**pinned, **evaluation_config.get("env_config", {})}
-        evaluation_config["env_config"] = resolved_options(config.env, overrides)
-        config.evaluation(evaluation_config=evaluation_config)
-        config.freeze()
-        self.config = config
 
     def _restore_env_runners(self) -> None:
         self.restore_env_runners(self.env_runner_group)

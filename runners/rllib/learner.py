@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -18,9 +17,7 @@ from ray.rllib.utils.metrics import (
     NUM_MODULE_STEPS_TRAINED_LIFETIME,
     WEIGHTS_SEQ_NO,
 )
-from transformers import AutoTokenizer
 
-from agents.models import resolve_model
 from runners.objectives.objective import ObjectiveConfig
 from runners.rllib.private import BareModules
 from runners.rllib.stored_weights import store
@@ -139,13 +136,6 @@ class GRPOLearner(BareModules, TorchLearner):
         super().set_state({**state, WEIGHTS_SEQ_NO: 0})
         if _POLICY_VERSION in state:
             self.updater.policy_version = state[_POLICY_VERSION]
-
-    def save_policy(self, folder: str | Path) -> None:
-        """Writes the policy and its tokenizer as a Hugging Face folder; of several learners rank 0 does."""
-        weights = {name: tensor.cpu() for name, tensor in self.updater.exported_weights()}
-        if is_rank_0():
-            self._scorer.model.save_pretrained(folder, state_dict=weights)
-            AutoTokenizer.from_pretrained(resolve_model(self.config.policy_model)).save_pretrained(folder)
 
     @property
     def _scorer(self) -> Scorer:

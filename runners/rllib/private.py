@@ -7,6 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+# What RLlib takes for "not given": a setting of this value is left out of a configuration, and the default comes in its
+# place. The number is nowhere public.
+from ray._common.deprecation import DEPRECATED_VALUE
+
+__all__ = ["DEPRECATED_VALUE", "BareModules", "OneSetOfEngines"]
+
 
 class BareModules:
     """Of a learner: keeps RLlib from wrapping the module in DistributedDataParallel where there are several learners.

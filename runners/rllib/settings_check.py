@@ -1,4 +1,4 @@
-"""Settings of a `GRPOConfig` that must suit each other."""
+"""Settings of a `GRPOConfig` that must suit each other, or RLlib."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from runners.objectives.advantages import estimate_advantages
+from runners.rllib.private import DEPRECATED_VALUE
+from runners.support.settings import fits
 
 
 def check_together(config: Any) -> None:
@@ -16,6 +18,10 @@ def check_together(config: Any) -> None:
     Raises:
         ValueError: For values that do not go together; the message says what is allowed.
     """
+    for name in ("seed", "num_env_runners", "num_learners"):
+        value = getattr(config, name)
+        if not fits(value, int | None if name == "seed" else int) or (value is not None and value < 0):
+            raise ValueError(f"{name}={value!r}, but it must be an int >= 0.")
     sequences = config.num_prompts * config.group_size
     minibatch_size = config.minibatch_size or sequences
     learners = max(1, config.num_learners)
@@ -56,6 +62,21 @@ def check_together(config: Any) -> None:
     ):
         if not ok:
             raise ValueError(f"{name}={getattr(config, name)!r}, but it must be {allowed}.")
+
+
+def check_sentinels(config: Any) -> None:
+    """Refuses what RLlib would take for its DEPRECATED_VALUE, -1, and silently replace by the default.
+
+    Raises:
+        ValueError: For any setting of -1 whose default is another value.
+    """
+    defaults = vars(type(config)())
+    for name, value in vars(config).items():
+        if value == DEPRECATED_VALUE and defaults.get(name) != DEPRECATED_VALUE:
+            raise ValueError(
+                f"{name}={value!r}, but it must be another value than {DEPRECATED_VALUE}: RLlib would drop it for the "
+                f"default, {defaults.get(name)!r}."
+            )
 
 
 def _engines_have_gpus(config: Any) -> bool:

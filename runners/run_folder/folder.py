@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 from tensorboardX import SummaryWriter
 
-from runners.support.atomic import STAGING, remove, replacing
+from runners.run_folder.read_back import check_policy
+from runners.support.atomic import clean, replacing
 
 _CHECKPOINTS, _PREFIX, _KEPT = "checkpoints", "step_", 2
 
@@ -26,7 +27,8 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         (path / _CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-        self._remove_staging()
+        for place in (path, path / _CHECKPOINTS):
+            clean(place)
         self._tensorboard = SummaryWriter(str(path / "tensorboard"))
 
     def has_run(self) -> bool:
@@ -81,11 +83,16 @@ class RunFolder:
         return target
 
     def save_policy(self, save: Callable[[Path], Any]) -> Path:
-        """Makes policy/ by `save(folder)`, in one move."""
+        """Makes policy/ by `save(folder)`, in one move, once everything in it was read back.
+
+        Raises:
+            OSError: If it cannot be written, or is not whole; an earlier policy stays.
+        """
         target = self.path / "policy"
         with replacing(target) as staging:
             staging.mkdir()
             save(staging)
+            check_policy(staging, target)
         return target
 
     def latest_checkpoint(self) -> tuple[Path, int] | None:
@@ -99,10 +106,6 @@ class RunFolder:
 
     def _checkpoints(self) -> list[Path]:
         return sorted((self.path / _CHECKPOINTS).glob(f"{_PREFIX}*"))
-
-    def _remove_staging(self) -> None:
-        for left_behind in [*self.path.glob(f"{STAGING}*"), *(self.path / _CHECKPOINTS).glob(f"{STAGING}*")]:
-            remove(left_behind)
 
 
 def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-STAGING = ".staging-"
+_STAGING, _ASIDE = ".staging-", ".replaced-"
 
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Gives a path beside `target` to write to, and moves it there once everything is on the disk."""
-    staging = target.parent / f"{STAGING}{target.name}"
+    """Gives a path beside `target` to write to, and moves it there once everything is on the disk.
+
+    A kill leaves the old or the new one, whole; of a folder perhaps under another name, until `clean` puts it back.
+    """
+    staging = target.parent / f"{_STAGING}{target.name}"
     remove(staging)
     try:
         yield staging
@@ -22,16 +25,33 @@ def replacing(target: Path) -> Iterator[Path]:
             _sync(path)
         if target.is_dir():
             # A folder cannot replace a full one: the old goes aside first, and is removed last.
-            aside = target.parent / f"{STAGING}old-{target.name}"
+            aside = target.parent / f"{_ASIDE}{target.name}"
             remove(aside)
             target.rename(aside)
-            staging.rename(target)
+            try:
+                staging.rename(target)
+            except OSError:
+                aside.rename(target)
+                raise
+            _sync(target.parent)
             remove(aside)
         else:
             staging.replace(target)
-        _sync(target.parent)
+            _sync(target.parent)
     finally:
         remove(staging)
+
+
+def clean(folder: Path) -> None:
+    """Undoes what a kill inside `replacing` left in a folder: an old folder without a successor comes back."""
+    for aside in folder.glob(f"{_ASIDE}*"):
+        target = folder / aside.name.removeprefix(_ASIDE)
+        if target.exists():
+            remove(aside)
+        else:
+            aside.rename(target)
+    for left_behind in folder.glob(f"{_STAGING}*"):
+        remove(left_behind)
 
 
 def _sync(path: Path) -> None:

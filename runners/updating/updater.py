@@ -101,6 +101,10 @@ class Updater:
         """
         return gather(self.scorer.model.named_parameters())
 
+    def copied_weights(self) -> dict[str, torch.Tensor]:
+        """Returns `exported_weights` in main memory, at one time; {} on sharded ranks but rank 0."""
+        return {name: tensor.cpu() for name, tensor in self.exported_weights()}
+
     def _prepared(self, columns: Batch) -> Batch:
         """Returns the columns with what the losses need from before the update."""
         columns |= self._old_scores(columns)

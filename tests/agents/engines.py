@@ -47,9 +47,10 @@ def server(engine: str, folder: Path) -> Iterator[str]:
     port = free_port()
     command, environment = _vllm(port) if engine == "vllm" else _sglang(port)
     log = (folder / "server.log").open("wb")
+    path = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
         [sys.executable, *command],
-        env={**os.environ, **environment, "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, **environment, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"},
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import agents
 from agents.base import EngineError
 from agents.engine_process import EngineProcess, require
 from tests.agents.processes import group_ends, process_ends
@@ -133,3 +135,13 @@ def test_a_missing_package_is_named() -> None:
     with pytest.raises(ModuleNotFoundError) as caught:
         require("no_such_engine")
     assert caught.value.name == "no_such_engine"
+
+
+def test_an_import_path_of_the_engines_own_comes_first() -> None:
+    options = {"environment": {"PYTHONPATH": "/of/the/engine"}, "timeout_s": 10.0, "start_timeout_s": 20.0}
+    engine = EngineProcess(TARGET, {}, **options)
+    try:
+        path = engine.call("environment", "PYTHONPATH").split(os.pathsep)
+    finally:
+        engine.close()
+    assert path[:2] == ["/of/the/engine", str(Path(agents.__file__).parents[1])]

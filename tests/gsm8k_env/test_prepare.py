@@ -28,10 +28,24 @@ def test_a_row_has_the_documented_layout(tmp_path: Path) -> None:
             }
         ],
         "env_class": "gsm8k",
+        "ability": "math",
         "reward_spec": {"method": "rule", "ground_truth": problem.ground_truth},
+        "reward_model": {"style": "rule", "ground_truth": problem.ground_truth},
         "extra_info": {"split": "test", "index": 3, "answer": problem.solution, "question": problem.question},
     }
-    assert list(row) == ["data_source", "prompt", "env_class", "reward_spec", "extra_info"]
+
+
+def test_verls_reward_manager_finds_the_ground_truth_and_skyrls_environment_too(tmp_path: Path) -> None:
+    prepare(tmp_path, dataset="builtin:1", max_train_dataset_length=5)
+    rows = datasets.load_dataset(
+        "parquet", data_files=str(tmp_path / "train.parquet"), cache_dir=str(tmp_path / "cache"), split="train"
+    )
+    problems = list(load_problems("train", "builtin:1"))[:5]
+    # verl/workers/reward_manager/naive.py
+    assert [row["reward_model"]["ground_truth"] for row in rows] == [problem.ground_truth for problem in problems]
+    assert {row["reward_model"]["style"] for row in rows} == {"rule"}
+    # skyrl_gym/envs/gsm8k/env.py
+    assert [row["reward_spec"]["ground_truth"] for row in rows] == [problem.ground_truth for problem in problems]
 
 
 def test_what_it_writes_loads_back(tmp_path: Path) -> None:

@@ -127,6 +127,27 @@ def test_a_wrong_option_is_one_clear_line(tmp_path, capsys, arguments, message):
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--set", "lr=-1"], "lr=-1, but it must be a number >= 0"),
+        (["--set", "grad_clip=-1"], "grad_clip=-1, but it must be a number > 0"),
+        (["--set", "kl_coeff=-1"], "kl_coeff=-1, but it must be >= 0"),
+        (["--set", "weight_decay=-1"], "weight_decay=-1, but it must be a number >= 0"),
+        (["--seed", "-1"], "seed=-1, but it must be a whole number >= 0"),
+        (["--num-learners", "-1"], "num_learners=-1, but it must be a whole number >= 0"),
+        (["--num-env-runners", "-1"], "num_env_runners=-1, but it must be a whole number >= 0"),
+    ],
+)
+def test_minus_one_is_refused_before_anything_starts(tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.setattr("ray.init", lambda **options: pytest.fail("Ray was started"))
+    assert main(["--runs-dir", str(tmp_path), "--name", "x", *SMALL, *arguments]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_names_the_last_good_checkpoint(tmp_path, capsys, monkeypatch):
     import runners.run_folder.folder as folder_module
 

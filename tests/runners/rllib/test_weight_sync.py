@@ -147,9 +147,7 @@ class TestPaths:
         assert given[0].keys() == arrays.keys() and given[0] == given[1]  # the same memory each time: the store's
 
     def test_an_unknown_path(self, build):
-        with pytest.raises(
-            ValueError, match="weight_transfer='nccl', but it must be one of 'auto'"
-        ):
+        with pytest.raises(ValueError, match="weight_transfer='nccl', but it must be one of 'auto'"):
             build(small_config().agents(weight_transfer="nccl"))
 
 

@@ -1,7 +1,10 @@
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from runners.run_folder.folder import RunFolder
 from runners.run_folder.metrics import METRICS, markdown_table, metrics_row
@@ -75,10 +78,58 @@ def test_what_a_kill_left_behind_is_removed_at_the_next_start(folder):
     assert checkpoint_names(folder) == []
 
 
+def write_policy(folder, *, text="1", shards=()):
+    for name in ("config.json", "tokenizer_config.json"):
+        (folder / name).write_text(text)
+    for name in shards or ["model.safetensors"]:
+        save_file({"weight": np.zeros(100, np.float32)}, folder / name)
+    if shards:
+        index = {"weight_map": {f"weight{i}": name for i, name in enumerate(shards)}}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
 def test_a_policy_is_replaced_as_a_whole(folder):
-    folder.save_policy(lambda path: [(path / name).write_text("1") for name in ("a", "b")])
-    folder.save_policy(lambda path: (path / "a").write_text("2"))
-    assert {p.name: p.read_text() for p in (folder.path / "policy").iterdir()} == {"a": "2"}
+    folder.save_policy(lambda path: write_policy(path, shards=["a.safetensors", "b.safetensors"]))
+    folder.save_policy(lambda path: write_policy(path, text="2"))
+    files = {path.name: path for path in (folder.path / "policy").iterdir()}
+    assert sorted(files) == ["config.json", "model.safetensors", "tokenizer_config.json"]
+    assert files["config.json"].read_text() == "2"
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (shutil.rmtree, "config.json, tokenizer_config.json, model.safetensors missing or cut short, found nothing"),
+        (lambda path: (path / "tokenizer_config.json").unlink(), "tokenizer_config.json missing"),
+        (lambda path: (path / "config.json").write_text(""), "config.json missing or cut short"),
+        (lambda path: cut(path / "model.safetensors"), "model.safetensors missing or cut short"),
+        (lambda path: (path / "model.safetensors").write_bytes(b"junk"), "model.safetensors missing or cut short"),
+    ],
+)
+def test_a_policy_that_did_not_arrive_whole_is_an_error_and_the_old_one_stays(folder, spoil, named):
+    folder.save_policy(write_policy)
+
+    def save(path):
+        write_policy(path, text="2")
+        spoil(path)
+        path.mkdir(exist_ok=True)
+
+    with pytest.raises(OSError, match=f"not written whole to {folder.path / 'policy'}: {named}"):
+        folder.save_policy(save)
+    assert (folder.path / "policy" / "config.json").read_text() == "1"
+
+
+def test_every_file_of_a_split_model_is_looked_at(folder):
+    def save(path):
+        write_policy(path, shards=["a.safetensors", "b.safetensors"])
+        (path / "b.safetensors").unlink()
+
+    with pytest.raises(OSError, match=r": b\.safetensors missing"):
+        folder.save_policy(save)
 
 
 def test_metrics_row_takes_the_documented_names_only():

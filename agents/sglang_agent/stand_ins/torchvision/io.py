@@ -1,0 +1,3 @@
+"""Names that transformers imports."""
+
+ImageReadMode = decode_image = None
