@@ -139,11 +139,7 @@ class GRPO(OneSetOfEngines, Algorithm):
             if share.size
         ]
         calls = [methodcaller("sample", request) for request in requests]
-        results = self.samplers.share_out(calls, restore=self._restore_env_runners)
-        result = SampleResult(
-            rollouts=[rollout for part in results for rollout in part.rollouts],
-            num_dropped_prompts=sum(part.num_dropped_prompts for part in results),
-        )
+        result = SampleResult.joined(self.samplers.share_out(calls, restore=self._restore_env_runners))
         stale = {rollout.policy_version for rollout in result.rollouts} - {self.policy_version}
         if stale:
             raise RuntimeError(f"Completions of policy versions {sorted(stale)} in step {self.policy_version}.")

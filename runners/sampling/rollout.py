@@ -115,3 +115,11 @@ class SampleResult:
 
     rollouts: list[Rollout] = field(default_factory=list)
     num_dropped_prompts: int = 0
+
+    @classmethod
+    def joined(cls, parts: Sequence[SampleResult]) -> SampleResult:
+        """Returns the results of several requests as one, in their order."""
+        return cls(
+            rollouts=[rollout for part in parts for rollout in part.rollouts],
+            num_dropped_prompts=sum(part.num_dropped_prompts for part in parts),
+        )
