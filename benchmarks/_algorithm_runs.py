@@ -18,7 +18,7 @@ import torch
 import gsm8k_env  # noqa: F401  (registers GSM8K-v0)
 from agents import Agent, SamplingParams
 from runners.evaluation.generation import PosedProblem, pose_problems
-from runners.objectives.algorithms import ALGORITHMS
+from runners.settings import algorithm_settings
 from runners.rllib.grpo import GRPO, GRPOConfig
 from runners.support.atomic import replacing
 
@@ -155,7 +155,7 @@ def train_and_score(key: RunKey, protocol: Protocol) -> dict[str, Any]:
     return {
         "key": asdict(key),
         "protocol": asdict(protocol),
-        "settings": dict(ALGORITHMS[key.algorithm].settings),
+        "settings": algorithm_settings(key.algorithm),
         "scores": scores,
         "tokens": tokens,
         "steps": len(log["tokens"]),
@@ -168,7 +168,7 @@ def train_and_score(key: RunKey, protocol: Protocol) -> dict[str, Any]:
 
 def _config(key: RunKey, protocol: Protocol) -> GRPOConfig:
     shared = {**protocol.training(), "lr": key.lr, "temperature": 1.0}
-    if clash := sorted(ALGORITHMS[key.algorithm].settings.keys() & shared.keys()):
+    if clash := sorted(algorithm_settings(key.algorithm).keys() & shared.keys()):
         raise ValueError(f"Algorithm {key.algorithm!r} sets {clash}, which the protocol holds equal for all of them.")
     return (
         GRPOConfig()

@@ -22,9 +22,9 @@ def train(engine: str, args: argparse.Namespace) -> dict[str, Any]:
 
     cuda = args.device == "cuda"
     with _algorithm(engine, args) as algo:
-        parameters, places = algo.weight_sync.ask_first_learner(_parameters)
+        parameters, places = algo.learners.ask(_parameters)
         rows = [metrics_row(algo.train(), step) for step in range(1, args.steps + 1)]
-        prompts, path = algo.config.num_prompts, algo.weight_sync.path
+        prompts, path = algo.config.num_prompts, algo.link.path
     return {
         "rows": rows,
         "num_prompts": prompts,
@@ -58,10 +58,10 @@ def sleep(engine: str, args: argparse.Namespace) -> dict[str, Any]:
     with _algorithm(engine, args, sleep_during_update=True) as algo:
         algo.train()
         awake = _settled_mib()
-        algo.weight_sync.sleep()
+        algo.link.sleep()
         asleep = _settled_mib()
         # Wakes the engine, sends it the weights and compares it with the learner.
-        algo._sync_weights()
+        algo._deliver_weights()
         return {"awake_mib": awake, "asleep_mib": asleep, "awake_again_mib": _settled_mib()}
 
 

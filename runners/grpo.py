@@ -23,7 +23,7 @@ sys.path[:] = [str(_RUNNERS.parent), *(entry for entry in sys.path if entry != s
 # shared one spinning can cost ten times the step. OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from runners.objectives.algorithms import ALGORITHMS, command_line_help  # noqa: E402
+from runners.objectives.algorithms import command_line_help  # noqa: E402
 from runners.presets.loading import load_preset, preset_names  # noqa: E402
 from runners.support.assignments import assignments  # noqa: E402
 
@@ -31,6 +31,21 @@ RUN_DEFAULTS = {"steps": 100, "eval_interval": 10, "eval_problems": 256, "checkp
 RESOURCE_OPTIONS = ("num_env_runners", "num_learners", "num_gpus_per_learner", "num_gpus_per_env_runner")
 RESOURCES = (*RESOURCE_OPTIONS, "custom_resources_per_learner", "custom_resources_per_env_runner")
 NUM_SAMPLES_SHOWN = 4
+
+
+class SettingsHelp(argparse.Action):
+    """Prints the tables of docs/settings.md."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *arguments: Any) -> None:
+        """Prints and exits."""
+        from runners.settings import AGENT_NOUNS, TRAINING_NOUNS
+        from runners.support.settings import tables
+
+        print(tables((*AGENT_NOUNS, *TRAINING_NOUNS)))
+        parser.exit()
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -73,6 +88,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--num-gpus-per-env-runner", type=float)
     parser.add_argument("--num-threads", type=int, help="torch threads of each process (default: cores / processes)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a training setting")
+    parser.add_argument("--help-settings", action=SettingsHelp, help="show every setting and exit")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", help="name of the run (default: preset, seed and time)")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
@@ -113,7 +129,9 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
         )
     changes = assignments(args.set, "--set")
     if algorithm := args.algorithm or changes.get("algorithm"):
-        changes = {**ALGORITHMS.lookup(algorithm).settings, **changes, "algorithm": algorithm}
+        from runners.settings import algorithm_settings
+
+        changes = {**algorithm_settings(algorithm), **changes, "algorithm": algorithm}
     processes = max(1, resources.get("num_env_runners", 0)) * max(1, resources.get("num_learners", 0))
     agent_options["num_threads"] = args.num_threads or max(1, (os.cpu_count() or 1) // processes)
     return {
@@ -260,7 +278,7 @@ def _describe(algo: Any, settings: dict[str, Any]) -> str:
     return (
         f"{training.policy_model} on {settings['environment']} {dict(training.env_config)}, "
         f"{training.num_prompts} problems x {training.group_size} completions a step, engine {training.engine}, "
-        f"weights by {algo.weight_sync.path}, "
+        f"weights by {algo.link.path}, "
         f"{training.num_env_runners} env runners, {training.num_learners} learners, {agents['num_threads']} threads"
     )
 
