@@ -38,7 +38,7 @@ _UP_TO_LAST_DIGIT = re.compile(r".*\d", re.DOTALL)
 _MEANINGS: Final = {
     token: meaning
     for meaning, tokens in (
-        ("", r"{ } \{ \} ` ** *** % \% \! $ \$ € £ ¥ ₹ \text \textbf \mathrm \mathbf \left \right \boxed \fbox"),
+        ("", r"{ } \{ \} ** *** % \% \! $ \$ € £ ¥ ₹ \text \textbf \mathrm \mathbf \left \right \boxed \fbox"),
         (" ", r"\, \; \: \( \) \[ \] \\ \quad ~"),
         ("*", "\\times \\cdot \u00d7 \u00b7"),
         ("=", r"\approx \to \rightarrow \Rightarrow \implies ≈ → ⇒ => ->"),
@@ -50,7 +50,7 @@ _MEANINGS: Final = {
 _MEANINGS.update({"\\ ": " ", "{,}": ",", "\\div": "÷", "\\pi": "π", "\\sqrt": "√", "^\\circ": "°", "½": " 1/2"})
 _MEANINGS.update({power: f"^{digit}" for digit, power in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")})
 _TOKEN = re.compile(  # a special character with what belongs to it: \text, {,}, ->, <=; ** but not in 9**9
-    r"[\\^{}`*%$~=<>!\x80-\U0010ffff-](?:(?<=\\)(?:[A-Za-z]+|.)|(?<=\^)\\circ|(?<=\{),\}|(?<=[-=])>|(?<=[<>!])="
+    r"[\\^{}*%$~=<>!\x80-\U0010ffff-](?:(?<=\\)(?:[A-Za-z]+|.)|(?<=\^)\\circ|(?<=\{),\}|(?<=[-=])>|(?<=[<>!])="
     r"|(?<=\*)(?:(?<!\w\*)\*+|\*+(?!\w)))?",
     re.DOTALL,
 )

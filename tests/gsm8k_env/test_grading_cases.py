@@ -37,6 +37,7 @@ STRICT: list[Row] = [
     # Headings with text below, and lines without a digit, claim nothing.
     ("#### 18\n#### Step 2: check\nIt holds.", "18", True, "hash"),
     ("#### 18\n#### 2. Check\nIt holds.", "18", True, "hash"),
+    ("#### 18 #### Step 2\nIt holds.", "18", True, "hash"),
     ("#### 18\n#### Check\n", "18", True, "hash"),
     ("#### Step 18: sell\nShe sells.", "18", False, None),
     ("#### Step 3: sell = 18", "18", True, "hash"),
@@ -102,12 +103,14 @@ FLEXIBLE: list[Row] = [
     ("7\n123", "123", True, "last_number"),
     (r"\[ x = \frac{36}{2} \]", "18", True, "last_number"),
     ("18 liters of H2O", "18", True, "last_number"),
+    ("It is version 1.8.0", "8", False, None),
     ("It is 1 000", "1000", True, "last_number"),
     ("It is 20 - 2", "2", False, "last_number"),
     (r"It is $4\sqrt{2}$", "4", False, "last_number"),
     (r"It is $4\sqrt{2}$", "2", False, "last_number"),
     (r"It is \sqrt{16}", "16", False, "last_number"),
     (r"It is 4\pi", "4", False, "last_number"),
+    (r"It is $\frac{4\pi}{3}$", "3", False, "last_number"),
     ("#### Step 1: multiply\nShe makes 18.", "18", True, "last_number"),
     ("I do not know.", "18", False, None),
     ("", "18", False, None),
@@ -166,6 +169,7 @@ CONTENTS: list[tuple[str, str, bool]] = [
     (r"\$18", "18", True),
     ("€ 18", "18", True),
     ("-$18", "-18", True),
+    ("-€18", "-18", True),
     ("18%", "18", True),
     (r"18\%", "18", True),
     ("18%", "0.18", False),
@@ -204,6 +208,7 @@ CONTENTS: list[tuple[str, str, bool]] = [
     # What makes another number of it: arithmetic left undone, powers, roots, pi, variables, inequalities, scales.
     ("3 * 6", "6", False),
     ("9**9**9", "9", False),
+    ("9**9", "99", False),
     ("18^2", "18", False),
     ("18²", "18", False),
     ("2½", "2", False),
@@ -222,6 +227,7 @@ CONTENTS: list[tuple[str, str, bool]] = [
     (r"x \neq 18", "18", False),
     (r"18 \pm 1", "18", False),
     ("4 million", "4", False),
+    ("4 Million", "4", False),
     ("4 million", "4000000", False),
     ("18k", "18", False),
     ("eighteen", "18", False),
@@ -247,3 +253,9 @@ def test_which_number_it_is(content: str, value: str, correct: bool) -> None:
     for mode in ("strict", "flexible"):
         assert grade(f"3 * 7 = 21\n#### {content}\nThat took 5 days.", value, mode).correct == correct
     assert grade(f"3 * 7 = 21\nThe answer is {content}\nThat took 5 days.", value).correct == correct
+
+
+def test_extracted_is_the_answer_as_it_is_written() -> None:
+    assert grade("\\boxed{ \\$18.00\n}", "18").extracted == "\\$18.00"
+    assert grade("#### **$18.00** dollars.", "18").extracted == "$18.00** dollars"
+    assert grade("It is $1,800.", "1800").extracted == "1800"
