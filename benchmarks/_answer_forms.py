@@ -1,8 +1,8 @@
 r"""How answers are written: a table of surface forms, each with what a careful reader takes it to say.
 
-The verdicts follow from the rules of grading (gsm8k_env/grading.py): the last explicit final answer counts; with none,
-the last number; what is written means what a reader takes it to mean, and numbers are compared exactly; unfinished text
-gives no answer. A form is a `string.Template` with "@" for "$":
+The last explicit final answer counts; with none, the last number; what is written means what a reader takes it to mean,
+and numbers are compared exactly; unfinished text gives no answer. Our grader reads no English grammar, so it takes the
+two forms called "denied" for what they deny. A form is a `string.Template` with "@" for "$":
 
     @steps      the worked steps of the official solution, without their calculator annotations
     @n          the ground truth, 1200; @grouped 1,200; @thin 1\,200; @braced 1{,}200

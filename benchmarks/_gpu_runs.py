@@ -73,7 +73,7 @@ def _settled_mib() -> int | None:
 
 
 def _parameters(learner: Any) -> tuple[int, str]:
-    parameters = list(learner.module["default_policy"].model.parameters())
+    parameters = list(learner.updater.scorer.model.parameters())
     return sum(parameter.numel() for parameter in parameters), parameters[0].device.type
 
 

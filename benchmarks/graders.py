@@ -1,12 +1,13 @@
 r"""Our grader beside those of verl, SkyRL, lm-evaluation-harness, math-verify and trl, on how answers are written.
 
-    python benchmarks/graders.py                               # the forms of _answer_forms.py for every test answer
     python benchmarks/graders.py --samples runs/x/samples.jsonl   # what a model wrote: shares and agreement with ours
+    python benchmarks/graders.py                                  # the forms of _answer_forms.py for every test answer
 
-For every form a table states whether a careful reader takes it for the ground truth; a grader's share is how often it
-says the same. A false positive rewards what a reader calls wrong, a false negative fails what he calls right. Within
-its contract: only the families of forms that a grader sets out to read. Speed is per second of processor time, one
-process, the same texts for all. A package that is not installed is named as such and left out. To install them beside
+What models write is the measure; the forms, which we made up, show where graders differ. For every form a table states
+whether a careful reader takes it for the ground truth; a grader's share is how often it says the same. A false positive
+rewards what a reader calls wrong, a false negative fails what he calls right. Within its contract: only the families of
+forms that a grader sets out to read. Speed is per second of processor time, one process, the same texts for all. A
+package that is not installed is named as such and left out. To install them beside
 `pip install -e ".[train,dev]"`, without a torch of their own:
 
     pip install --no-deps verl==0.9.1 tensordict pyvers omegaconf skyrl-gym==0.4.0 func_timeout \
@@ -15,6 +16,7 @@ process, the same texts for all. A package that is not installed is named as suc
 """
 
 import argparse
+import json
 import logging
 import time
 import warnings
@@ -88,49 +90,54 @@ def print_forms(figures: dict[str, Any]) -> None:
             print(f"better than ours ({ours:.3f}) on {form['form']!r}: {', '.join(better)}")
 
 
-def sample_figures(graders: Sequence[Grader], path: Path) -> dict[str, Any]:
-    """Grades the completions of an evaluation's samples.jsonl; agreement is with our flexible mode, the first."""
-    from runners.evaluation.files import read_samples
+def sample_figures(graders: Sequence[Grader], path: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """Grades what a model wrote; agreement is with our flexible mode, the first.
 
-    samples = list(read_samples(path))
-    texts = [sample.completion for sample in samples]
-    truths = [sample.ground_truth.replace(",", "") for sample in samples]
+    Args:
+        graders: The graders.
+        path: Rows of JSON with "completion" and "ground_truth", such as an evaluation's samples.jsonl.
+
+    Returns:
+        The figures, and for each grader a line for every completion on which it differs from ours. The lines quote the
+        completions, which are no part of the figures.
+    """
+    # Split at line feeds alone: a completion may hold other characters that str.splitlines takes for line ends.
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    texts = [row["completion"] for row in rows]
+    truths = [row["ground_truth"].replace(",", "") for row in rows]
     verdicts = {grader.name: np.array(grader.verdicts(texts, truths)) for grader in graders}
     ours = verdicts[graders[0].name]
-    return {
-        "completions": len(samples),
-        "graders": {
-            name: {
-                "right_share": theirs.mean(),
-                "agreement": (theirs == ours).mean(),
-                "differences": [
-                    {
-                        "completion": texts[i],
-                        "ground_truth": truths[i],
-                        "ours": bool(ours[i]),
-                        "theirs": bool(theirs[i]),
-                    }
-                    for i in np.flatnonzero(theirs != ours)
-                ],
-            }
-            for name, theirs in verdicts.items()
-        },
+    figures = {
+        name: {
+            "right_share": theirs.mean(),
+            "agreement": (theirs == ours).mean(),
+            "right_where_ours_is_wrong": int((theirs & ~ours).sum()),
+            "wrong_where_ours_is_right": int((ours & ~theirs).sum()),
+        }
+        for name, theirs in verdicts.items()
     }
+    differences = {
+        name: [f"truth {truths[i]}, ours {bool(ours[i])}: {texts[i][-90:]!r}" for i in np.flatnonzero(theirs != ours)]
+        for name, theirs in verdicts.items()
+    }
+    return {"completions": len(rows), "graders": figures}, differences
 
 
-def print_samples(figures: dict[str, Any]) -> None:
+def print_samples(figures: dict[str, Any], differences: dict[str, list[str]]) -> None:
     """Prints each grader's accuracy and the ends of the completions on which it differs from ours."""
     print(f"{figures['completions']} completions")
     for name, row in figures["graders"].items():
         print(f"{name}: right {row['right_share']:.2%}, agrees with ours on {row['agreement']:.2%}")
-        for case in row["differences"]:
-            print(f"  truth {case['ground_truth']}, ours {case['ours']}: {case['completion'][-90:]!r}")
+        for line in differences[name]:
+            print(f"  {line}")
 
 
 def main() -> None:
     """Prints the tables and writes them to results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=Path, help="a samples.jsonl of evaluate.py, instead of the forms")
+    parser.add_argument(
+        "--samples", type=Path, help="a samples.jsonl of evaluate.py (or other rows of completion and ground_truth)"
+    )
     parser.add_argument("--result", default="graders_samples", help="name of results/NAME.json with --samples")
     parser.add_argument("--dataset", default="auto", help="whose test answers are spelt (auto: GSM8K_DATASET, ...)")
     parser.add_argument("--answers", type=int, help="how many of them (all)")
@@ -140,8 +147,8 @@ def main() -> None:
     graders, packages = load_graders()
     print("\n".join(f"{package} {version}" for package, version in packages.items()))
     if args.samples:
-        figures = sample_figures(graders, args.samples)
-        print_samples(figures)
+        figures, differences = sample_figures(graders, args.samples)
+        print_samples(figures, differences)
         write_results(args.result, {"packages": packages, **figures})
         return
     problems = load_problems("test", args.dataset)

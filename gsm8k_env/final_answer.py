@@ -1,274 +1,168 @@
-r"""Where in a completion its final answer stands: a `\boxed{...}`, `#### ...`, "the answer is ...", or the last number.
+r"""Where a completion states its final answer, and which number that is.
 
-Every search runs from the end of the text, and what a claim costs is bounded by a constant or by the distance to the
-next claim, so that the whole is linear in the text's length.
+Three markers introduce a claim: a box (`\boxed{...}` or `\fbox{...}`, backslash or not); exactly four hashes (`####`);
+the word "answer" before a colon or equals sign, or with "is", "was" or "be" after it in its sentence. A box claims what
+is inside it. The others claim what follows on their line, or on the next one with text, up to the end of the sentence,
+a semicolon, or a comma or bracket before a word; they claim nothing without a digit there, or as a heading with text
+below (`#### Step 2`, `#### 2. Check`). No English grammar is read: "the answer is not 18" claims 18.
 """
 
 import re
-from typing import Final, Literal, NamedTuple
-
-from gsm8k_env.answer_value import MAX_ANSWER_CHARS, NEGATION, UNDONE, last_expression
+from fractions import Fraction
+from typing import Final, Literal
 
 Method = Literal["boxed", "hash", "phrase", "last_number"]
 
-_HASH: Final = "####"
-_PHRASE_CHARS: Final = 120  # from the word "answer" to its number; more would no longer be one phrase
-_CONTEXT_CHARS: Final = 60  # before the word "answer"
-_UNIT_CHARS: Final = 20  # after the last digit, for "million"
+MAX_ANSWER_CHARS: Final = 1000
+"""Longer claims are not read, and a box that is not closed by then is open. This bounds the cost of a claim."""
 
-_DIGIT = re.compile(r"\d")
-_NONSPACE = re.compile(r"\S")
-_OPENING_MARKUP = re.compile(r"[\s*_`:=]*")
-_BOX_OPENS = re.compile(r"\\boxed\s*\{\s*")
+MAX_DIGITS: Final = 600
+"""Longer numbers are not read. CPython's int() refuses above a limit that its user may set as low as 640 digits."""
+
+# Alternatives begin with a character and not with an assertion, so that re skips ahead to it.
+_BOX: Final = r"boxed\s*\{|fbox\s*\{"
+_HASH: Final = r"####(?<!#####)(?!#)[\s*_`:=]*"
+_IS: Final = r"\b(?:[\s*_]{0,9}[:=]|[^\n.!?:=\d]{0,60}?\b(?:is|was|be|IS)\b)[\s*_`:=]*"
+_MARKERS: Final = {
+    "flexible": re.compile(f"{_BOX}|{_HASH}|answer{_IS}|Answer{_IS}|ANSWER{_IS}"),
+    "strict": re.compile(_HASH),
+    "boxed": re.compile(_BOX),
+}
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-_BARE_INTEGER = re.compile(r"[ \t]*(\$?-?[0-9][0-9,]{0,60})\s*\Z")
-_HEADING = re.compile(
-    r"[\s*_]*(?:(?:step|part|case|question|problem|option|method|phase|section|example|solution)\s+\d|\d{1,2}[.)]\s+[^\W\d])",
-    re.IGNORECASE,
+_CLAIM_END = re.compile(r"[.!?](?=\s|$)|[\n;]|<[|/]|[,(]\s*[^\W\d_]{2}")
+_HEADING = re.compile(r"(?:[Ss]tep \d|\d{1,2}[.)] +[^\W\d_])[^\n]*\n\s*\S")
+_DIGIT = re.compile(r"\d")
+_UP_TO_LAST_DIGIT = re.compile(r".*\d", re.DOTALL)
+
+# LaTeX, Markdown and typography around numbers, and what it becomes. What is not listed stays as it is.
+_MEANINGS: Final = {
+    token: meaning
+    for meaning, tokens in (
+        ("", r"{ } \{ \} ** *** % \% \! $ \$ € £ ¥ ₹ \text \textbf \mathrm \mathbf \left \right \boxed \fbox"),
+        (" ", r"\, \; \: \( \) \[ \] \\ \quad ~"),
+        ("*", "\\times \\cdot \u00d7 \u00b7"),
+        ("=", r"\approx \to \rightarrow \Rightarrow \implies ≈ → ⇒ => ->"),
+        ("≠", "!= <= >="),
+        ("-", "\u2212 \u2013 \u2011"),  # minus, en dash, non-breaking hyphen
+    )
+    for token in tokens.split()
+}
+_MEANINGS.update({"\\ ": " ", "{,}": ",", "\\div": "÷", "\\pi": "π", "\\sqrt": "√", "^\\circ": "°", "½": " 1/2"})
+_MEANINGS.update({power: f"^{digit}" for digit, power in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")})
+_TOKEN = re.compile(  # a special character with what belongs to it: \text, {,}, ->, <=; ** but not in 9**9
+    r"[\\^{}*%$~=<>!\x80-\U0010ffff-](?:(?<=\\)(?:[A-Za-z]+|.)|(?<=\^)\\circ|(?<=\{),\}|(?<=[-=])>|(?<=[<>!])="
+    r"|(?<=\*)(?:(?<!\w\*)\*+|\*+(?!\w)))?",
+    re.DOTALL,
 )
-# A claim ends with its sentence, with a remark or a subordinate clause, and before a token such as </s> or <|im_end|>.
-_CLAUSE_END = re.compile(
-    r"[.!?](?=\s|$)|[\n;]|<(?=[|/a-z])|\((?!or\b)(?=[^\W\d]{2})"
-    r"|,\s*+(?!(?:or|and|but|maybe|perhaps|possibly)\b)[^\W\d]{2}"
-    r"|\s(?:because|since|as|so|which|where|when|after|if|for|from|given|not|rather|instead|while|therefore|hence)\b",
-    re.IGNORECASE,
+_FRACTION = re.compile(r"\\[dt]?frac *(?:\{([^{}]*)\}|(\d)) *(?:\{([^{}]*)\}|(\d))")
+_GROUPED = re.compile(r"[1-9](?<!\w.)(?<!\d[.,].)\d{0,2}([, \u2009\u00a0\u202f])\d{3}(?:\1\d{3})*+(?!\1?\d)")
+
+# A number, and as "root" and "more" what makes another number of it, such as arithmetic left undone.
+_DECIMAL: Final = r"(?:\d++(?:\.\d++)?+|\.\d++)"
+_NUMBER = re.compile(
+    rf"""(?=[-+√.\d])(?P<root>√\ ?)?
+    (?P<sign>(?<![\w)])[-+] | (?:(?<![^=])|(?<==\ ))-\ )?  # touches the number, or opens the text or a side
+    (?<![\w/^])(?<!\d\.)  # not in H2O, x/2, cm^2, 1.8.0
+    (?:(?P<whole>\d++)\ (?=\d++/\d))?(?P<top>{_DECIMAL})(?:\ ?/\ ?(?P<bottom>-?{_DECIMAL}))?(?!\.?\d)
+    (?P<more>(?:\ *[-+*/^÷x]+\ *[-+]?{_DECIMAL})++  # 3 * 6, 17-18, 18^2
+    | \ ?[-+*/]?\ ?(?:[knxyz]\b | [√π]\ ?\d*+) | e[-+]?\d++  # 18x, 18/x, 18k, 4√2, 1e3
+    | \ ?(?:hundred|thousand|million|billion|trillion)\b)?""",
+    re.VERBOSE,
 )
-_VERB = re.compile(
-    r"s?(?![^\W_])[^\n]*?(?:\b(?:is|was|are|be|equals?|becomes|cannot)\b|\b(?:is|was|are|ca|wo)n't\b|[:=])"
-)
-_BREAK = re.compile(r"[.!?]\s|[\w,;]\s*+\n")
-_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
-_CONTEXT_START = re.compile(r"[.,;:!?>\n]")
-_CAPITAL_OPENERS: Final = frozenset({"The", "My", "Our", "Final"})
-_OPENERS: Final = frozenset({"so", "thus", "hence", "therefore", "then", "and", "but", "because"})
-_SUPPOSING: Final = frozenset({"if", "whether", "unless", "suppose", "assume", "assuming", "doubt"})
-_DENYING: Final = frozenset({"not", "never", "no", "cannot", "wrong", "incorrect", "false"})
-_ASKING: Final = frozenset({"to", "we", "i", "can", "us", "must", "please", "let's"})  # before "answer" as a verb
-_DETERMINERS: Final = frozenset({"the", "my", "our", "final", "correct", "numerical"})
-_PRESENTING: Final = frozenset(
-    {"is", "here's", "gives", "give", "get", "have", "yields"}
-)  # "here is the answer in km: 1"
-_INSTEAD = re.compile(r"\bbut\b|\brather\b|\bit is\b|\bit's\b")
-_FOLDING: Final = {ord("\u2019"): ord("'")} | {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+_SEPARATOR = re.compile(r"[,;&|]|\b(?:or|and)\b")
+_UNDONE = re.compile(r"=[^\w=]*+\Z")
+# With "#" for the numbers: what is not understood beside them. The digits of H2O and cm^2 are part of a name.
+_UNREAD = re.compile(r"[\\<>≤≥≠±√]|[\w)] ?[-+*/] ?#|[-\w]\(#|(?<![^\W\d_])(?<!\^)\d")
 
 
-class Claim(NamedTuple):
-    """A final answer as the text states it."""
+def final_claim(text: str, mode: str) -> tuple[str, Method] | None:
+    r"""The last claim by the markers of a grading mode, and its marker; None without one or if the last box is open.
 
-    start: int  # where in the text its marker begins
-    text: str  # what `read_answer` is to read; at most MAX_ANSWER_CHARS + 1 characters
-    method: Method
-
-
-class Box(NamedTuple):
-    """The last box of a text."""
-
-    claim: Claim | None  # None without a box, and if it is open
-    open: bool  # the text ends, or runs on too far, before the box is closed
-    end: int  # one past its closing brace; 0 if there is none
-
-
-class Phrases(NamedTuple):
-    """What the sentences with the word "answer" say."""
-
-    claim: Claim | None
-    disowned: tuple[int, int]  # [start, end) of the last sentence that says what the answer is not
-
-
-def after_thinking(text: str) -> str | None:
-    """What follows the last `</think>`; None if a `<think>` block was left open.
-
-    >>> after_thinking("<think>17?</think> 18")
-    ' 18'
-    >>> after_thinking("<think>17?") is None
-    True
+    >>> final_claim("The answer is \\boxed{17}. Wait:\n#### $18 in all", "flexible")
+    ('$18 in all', 'hash')
     """
-    if "think>" not in text:
-        return text
-    closed = text.rfind("</think>")
-    if text.rfind("<think>") > closed:
+    ends = {marker.start(): marker.end() for marker in _MARKERS[mode].finditer(text)}
+    box = next((start for start in reversed(ends) if text[start] in "bf"), None)
+    box_end = 0 if box is None else _closing_brace(text, ends[box])
+    if box_end is None:
         return None
-    return text if closed < 0 else text[closed + len("</think>") :]
-
-
-def last_box(text: str) -> Box:
-    r"""Finds the last `\boxed{...}`; one that does not close within `MAX_ANSWER_CHARS` is open.
-
-    >>> last_box(r"\boxed{17} or \boxed{\text{18}}").claim.text
-    '\\text{18}'
-    >>> last_box(r"\boxed{17} or \boxed{18")
-    Box(claim=None, open=True, end=0)
-    >>> last_box("18")
-    Box(claim=None, open=False, end=0)
-    """
-    start = text.rfind("\\boxed")
-    while start >= 0:
-        if opening := _BOX_OPENS.match(text, start):
-            end = _closing_brace(text, opening.end())
-            if end is None:
-                return Box(claim=None, open=True, end=0)
-            content = text[opening.end() : end].strip()
-            return Box(claim=Claim(start=start, text=content, method="boxed"), open=False, end=end + 1)
-        start = text.rfind("\\boxed", 0, start)
-    return Box(claim=None, open=False, end=0)
+    limit = len(text)
+    for start, end in reversed(ends.items()):
+        if start < box_end:
+            break
+        piece = text[end : min(limit, end + MAX_ANSWER_CHARS + 1)]
+        claimed = _CLAIM_END.split(piece, maxsplit=1)[0].strip()
+        if _DIGIT.search(claimed) and not _HEADING.match(piece):
+            return claimed, "hash" if text[start] == "#" else "phrase"
+        limit = start
+    if box is not None:
+        return text[ends[box] : box_end].strip(), "boxed"
+    return _last_number(text) if mode == "flexible" else None
 
 
 def _closing_brace(text: str, start: int) -> int | None:
     depth = 1
     for brace in _BRACE.finditer(text, start, start + MAX_ANSWER_CHARS + 1):
-        if brace[0] == "{":
-            depth += 1
-        elif brace[0] == "}":
-            depth -= 1
-            if depth == 0:
-                return brace.start()
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth == 0:
+            return brace.start()
     return None
 
 
-def last_hash(text: str, floor: int = 0) -> Claim | None:
-    r"""The last `####` at or after `floor` that has a number behind it and is not a Markdown heading.
+def _last_number(text: str) -> tuple[str, Method] | None:
+    """The last number with the arithmetic it belongs to; None if the text stops at an equals sign behind it."""
+    last_digit = _UP_TO_LAST_DIGIT.match(text)
+    if last_digit is None or _UNDONE.search(text, last_digit.end()):
+        return None
+    tail = _plain(text[max(0, last_digit.end() - 100) : last_digit.end() + 20])
+    numbers = [number[0].strip() for number in _NUMBER.finditer(tail)]
+    return (numbers[-1], "last_number") if numbers else None
 
-    >>> last_hash("#### Step 1\nblah\n#### $18 <|im_end|>").text
-    '$18'
+
+def _plain(text: str) -> str:
+    r"""Lower-case text without markup, currency, percent signs and thousands separators.
+
+    >>> _plain(r"**\$1{,}800** or $2\dfrac{36}{2}$")
+    '1800 or 2 36/2 '
     """
-    limit = len(text)
-    start = text.rfind(_HASH, floor)
-    while start >= 0:
-        in_longer_run = text[start - 1 : start] == "#" or text[start + len(_HASH) : start + len(_HASH) + 1] == "#"
-        if not in_longer_run and (claim := _hash_claim(text, start, limit)):
-            return claim
-        limit, start = start, text.rfind(_HASH, floor, start)
-    return None
+    text = _FRACTION.sub(r" \1\2/\3\4 ", text)
+    text = _TOKEN.sub(lambda token: _MEANINGS.get(token[0], token[0]), text)
+    return _GROUPED.sub(lambda number: number[0].replace(number[1], ""), text).lower()
 
 
-def _hash_claim(text: str, start: int, limit: int) -> Claim | None:
-    bare = _BARE_INTEGER.match(text, start + len(_HASH), limit)
-    if bare is not None:
-        return Claim(start=start, text=bare[1], method="hash")
-    content = _NONSPACE.search(text, start + len(_HASH), limit)
-    if content is None:
+def _value(number: re.Match[str]) -> Fraction | None:
+    if number["root"] or number["more"] or len(number[0]) > MAX_DIGITS:
         return None
-    first = content.start()
-    line_end = text.find("\n", first, limit)
-    if line_end < 0:
-        line_end = limit
-    if not _DIGIT.search(text, first, line_end):
-        return None
-    if _HEADING.match(text, first, line_end) and _NONSPACE.search(text, line_end, limit):
-        return None  # with text below it, a numbered or labelled line is a heading
-    return Claim(start=start, text=_clause(text, first, line_end), method="hash")
+    value = Fraction(number["top"])
+    if number["bottom"]:
+        divisor = Fraction(number["bottom"])
+        if divisor == 0:
+            return None
+        value = Fraction(number["whole"] or 0) + value / divisor
+    return -value if "-" in (number["sign"] or "") else value
 
 
-def _clause(text: str, start: int, limit: int) -> str:
-    """The words around the first number after `start`. Where the length limit cuts them, they stay too long to read."""
-    opening = _OPENING_MARKUP.match(text, start, limit)
-    start = opening.end() if opening else start
-    piece = text[start : min(limit, start + MAX_ANSWER_CHARS + 1)]
-    digit = _DIGIT.search(piece)
-    end = _CLAUSE_END.search(piece, digit.start()) if digit else None
-    return (piece[: end.start()] if end else piece).strip()
+def _last_side(equation: str) -> str:
+    """The 18 of "3 * 6 = 18" and of "18 = x"."""
+    return next((side for side in reversed(equation.split("=")) if _DIGIT.search(side)), equation).strip()
 
 
-def last_phrase(text: str, floor: int = 0) -> Phrases:
-    """The last "the answer is ..." at or after `floor` that stands by its number.
+def read_answer(text: str) -> Fraction | None:
+    r"""Reads the one number that a claim, such as the content of a box, names. Any string; no string raises.
 
-    A sentence that denies or supposes an answer ("the answer is not 18", "if the answer is 18") is no claim, unless it
-    goes on to name another number ("not 17 but 18").
+    What stands beside the number is a unit, unless it makes another number of it. None if the text names no number or
+    two different ones, holds unknown LaTeX, or is longer than `MAX_ANSWER_CHARS` or its number than `MAX_DIGITS`.
 
-    >>> last_phrase("The final answer is: $18 because 3 * 6 = 18.").claim.text
-    '$18'
-    >>> last_phrase("The answer is not 18.")
-    Phrases(claim=None, disowned=(0, 21))
+    >>> [str(read_answer(text)) for text in ("18", "$18.00", "18 dollars", r"1{,}200", r"\frac{36}{2}", "3 * 6 = 18")]
+    ['18', '18', '18', '1200', '18', '18']
+    >>> [read_answer(text) for text in ("18 or 19", "17-19", "x > 18", "18x", "4 million", "3 * 6 =", "eighteen")]
+    [None, None, None, None, None, None, None]
     """
-    folded = text.lower() if text.isascii() else text.translate(_FOLDING)  # str.lower() may change the length
-    disowned, limit = (0, 0), len(text)
-    position = folded.rfind("answer", floor)
-    while position >= 0:
-        found = _phrase(text, folded, position, limit)
-        if isinstance(found, int):
-            return Phrases(Claim(start=position, text=_clause(text, found, limit), method="phrase"), disowned)
-        if found is not None and disowned == (0, 0):
-            disowned = found
-        limit, position = position, folded.rfind("answer", floor, position)
-    return Phrases(None, disowned)
-
-
-def _phrase(text: str, folded: str, position: int, limit: int) -> int | tuple[int, int] | None:
-    """Judges one occurrence of the word "answer".
-
-    Returns:
-        Where the stated answer begins; or [start, end) of a sentence that disowns one; or None if it says neither.
-    """
-    first = position + len("answer")
-    window = folded[first : min(limit, first + _PHRASE_CHARS)]
-    digit = _DIGIT.search(window)
-    if digit is None and not _DIGIT.search(folded, max(0, position - _CONTEXT_CHARS), position):
+    if text.isdecimal() and len(text) <= MAX_DIGITS:
+        return Fraction(int(text))
+    plain = "" if len(text) > MAX_ANSWER_CHARS else _plain(text.strip())
+    sides = "=".join(map(_last_side, _SEPARATOR.split(plain)))
+    if _UNDONE.search(plain) or _UNREAD.search(_NUMBER.sub("#", sides)):
         return None
-    bridge = window[: digit.start()] if digit else window
-    verb = _VERB.match(bridge)
-    if digit is not None and verb is None:
-        return None
-    context = _CONTEXT_START.split(text[max(0, position - _CONTEXT_CHARS) : position])[-1]
-    words = _words_of_clause(context)
-    if words and words[-1] in _ASKING:
-        return None
-    if verb is not None and _is_operand(words, verb[0]):
-        return None
-    negated = verb is not None and NEGATION.search(bridge) is not None
-    if not negated and not _disowns(words):
-        stated = verb is not None and digit is not None and not _BREAK.search(bridge, verb.end())
-        return first + verb.end() if verb and stated else None
-    sentence = _SENTENCE_END.search(window, len(bridge))
-    end = sentence.end() if sentence else len(window)
-    instead = _INSTEAD.search(window, len(bridge), end) if negated else None
-    if instead and _DIGIT.search(window, instead.end(), end):
-        return first + instead.end()
-    return position - len(context), first + end
-
-
-def _words_of_clause(context: str) -> list[str]:
-    """The lower-case words since a clause began; many a writer leaves out the full stop before "The answer"."""
-    words: list[str] = []
-    for word in context.replace("*", " ").replace("\u2019", "'").split():
-        if word in _CAPITAL_OPENERS or word.lower() in _OPENERS:
-            words.clear()
-        else:
-            words.append(word.lower())
-    return words
-
-
-def _is_operand(words: list[str], bridge: str) -> bool:
-    """Whether the sentence does something to the answer: "to express the answer as a percentage: 9 / 27 * 100"."""
-    if bridge[-1] not in ":=" or not any(map(str.isalpha, bridge)):
-        return False
-    lead = next((word for word in reversed(words) if word not in _DETERMINERS), None)
-    return lead is not None and lead not in _PRESENTING
-
-
-def _disowns(words: list[str]) -> bool:
-    """Whether what stands before "answer" denies it, supposes it, or gives it to somebody else ("Tom's answer")."""
-    if not (_SUPPOSING.isdisjoint(words) and _DENYING.isdisjoint(words)):
-        return True
-    return any(word.endswith("n't") for word in words) or (bool(words) and words[-1].endswith("'s"))
-
-
-def last_number(text: str) -> Claim | None:
-    """The last number of the text, or the last arithmetic with numbers; None if the text stops before its result.
-
-    >>> last_number("3 * 6 = 18 eggs, all from hens.").text
-    '18'
-    >>> last_number("Each gets 36 / 2 = $")
-    """
-    digit = _DIGIT.search(text[::-1])
-    if digit is None:
-        return None
-    end = len(text) - digit.start()
-    if UNDONE.search(text, end):
-        return None
-    # A line break or an equals sign is never inside an expression; looking no further back is only for speed.
-    start = max(text.rfind("\n", 0, end), text.rfind("=", 0, end), end - MAX_ANSWER_CHARS - 1, 0)
-    expression = last_expression(text[start : end + _UNIT_CHARS])
-    while expression is None and start > 0:  # the digits belonged to names such as H2O
-        end, start = start, max(0, start - MAX_ANSWER_CHARS - 1)
-        expression = last_expression(text[start:end])
-    return None if expression is None else Claim(start=end - 1, text=expression, method="last_number")
+    values = [_value(number) for number in _NUMBER.finditer(sides)]
+    return values[0] if values and values.count(values[0]) == len(values) else None

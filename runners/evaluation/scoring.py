@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from agents.stop_text import cut_at_stop
-from gsm8k_env.answer_value import read_answer
+from gsm8k_env.final_answer import read_answer
 from gsm8k_env.grading import Grade, GradingMode, grade
 from runners.evaluation.samples import Sample
 from runners.evaluation.statistics import (

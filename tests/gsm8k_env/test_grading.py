@@ -10,66 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gsm8k_env.answer_value import MAX_ANSWER_CHARS, MAX_DIGITS, SCALE_WORD, last_expression, read_answer
+from gsm8k_env.final_answer import MAX_ANSWER_CHARS, MAX_DIGITS, read_answer
 from gsm8k_env.grading import GRADING_MODES, Grade, GradingMode, grade
 
 # Text of the pieces that the rules are about is likelier to find a hole in them than random characters.
-PIECES = [
-    *(
-        "\\boxed{",
-        "}",
-        "{",
-        "####",
-        "#",
-        "the answer is ",
-        "Answer:",
-        "not ",
-        "if ",
-        "<think>",
-        "</think>",
-        "\n",
-        " ",
-        "\\",
-    ),
-    *(
-        "18",
-        "1,200",
-        "-",
-        "$",
-        ".",
-        ",",
-        "/",
-        "*",
-        "**",
-        "^",
-        "_",
-        "=",
-        "e9",
-        "\\frac",
-        "{36}{2}",
-        "\\text{",
-        "%",
-        "x",
-        "k",
-    ),
-    *(
-        "million",
-        "1 1/2",
-        "²",
-        "½",
-        "\u0661",
-        "\u2009",
-        "\u2212",
-        "\u2019",
-        "\ud800",
-        "\x00",
-        "\u0130",
-        "\u017f",
-        "(",
-        ")",
-        "or ",
-    ),
-]
+PLAIN_PIECES = r"""\boxed{ boxed{ \fbox } { #### # <think> </think> \ 18 1,200 - $ . , / * ** ^ _ = => <= e9
+\frac {36}{2} \sqrt \text{ \pi % x k million ² ½ ) ( or ; <| ~ answer Answer: is"""
+PIECES = [*PLAIN_PIECES.split(), " ", "\n", "the answer is ", "step 1", "1. a", "1 1/2", "1 000", "\\ ", "9" * 700]
+PIECES += ["\u0661", "\u2009", "\u2212", "\u2019", "\ud800", "\x00", "\u0130", "\u017f", "\u212a"]
 any_text = st.text(st.characters(exclude_categories=[])) | st.lists(st.sampled_from(PIECES)).map("".join)
 modes = st.sampled_from(GRADING_MODES)
 
@@ -83,16 +31,16 @@ def test_no_string_raises(completion: str, mode: GradingMode) -> None:
     result = grade(completion, "18", mode)
     assert (result.extracted is None) == (result.method is None)
     assert not (result.correct and result.extracted is None)
-    if result.extracted is not None and not SCALE_WORD.search(result.extracted):
+    if result.extracted is not None:
+        assert len(result.extracted) <= MAX_ANSWER_CHARS + 1
         assert result.correct == (read_answer(result.extracted) == 18)
 
 
 @settings(max_examples=500, deadline=None)
 @given(any_text)
-def test_readers_take_any_string(text: str) -> None:
+def test_read_answer_takes_any_string(text: str) -> None:
     value = read_answer(text)
     assert value is None or isinstance(value, Fraction)
-    last_expression(text)
 
 
 @settings(max_examples=300, deadline=None)
@@ -150,7 +98,6 @@ INTEGER_FORMS = [
     "x = {0}",
     "{0}/1",
     "\\frac{{{0}}}{{1}}",
-    "{0}e0",
     "$ {0} $",
     "\\mathbf{{{0}}} \\text{{ apples}}",
     "{0}.",
@@ -234,99 +181,31 @@ def test_an_unknown_mode_names_the_known_ones() -> None:
 
 def test_extracted_is_bounded() -> None:
     for text in ("\\boxed{" + "1" * 10**4 + "}", "#### " + "1" * 10**4, "answer: " + "1+" * 10**4, "1+" * 10**4):
-        assert len(grade(text, "18").extracted or "") <= MAX_ANSWER_CHARS + 50
+        assert len(grade(text, "18").extracted or "") <= MAX_ANSWER_CHARS + 1
 
 
 # ---------------------------------------------------------------- any length
 
+PLAIN_UNITS = r"""{ } {} \boxed{ \boxed boxed \boxed{18} {\boxed{ #### # ####x 9 9, 1, 1,000, 9/ 9* 9- 9. 9e 1.1.
+\frac \frac{ \frac{1}{ \frac1 \text{ \ - $ answer answer's <think> </think> <think></think>
+x_1^ * ** a* _ 1_ (1 1) = 1= 1k 1x < <| ( √ √1 π1 ^ &"""
 HOSTILE = [
-    *(
-        "{",
-        "}",
-        "{}",
-        "\\boxed{",
-        "\\boxed",
-        "\\boxed {",
-        "\\boxed{18}",
-        "{\\boxed{",
-        "####",
-        "#",
-        "#### ",
-        "####\n",
-        "####x",
-    ),
-    *(
-        "#### Step 1\n",
-        "#### 1. a\n",
-        "#### or 18 ",
-        "9",
-        "9 ",
-        "9,",
-        "1,",
-        "1,000,",
-        "9/",
-        "9*",
-        "9-",
-        "9.",
-        "9e",
-        "1.1.",
-    ),
-    *(
-        "\\frac",
-        "\\frac{",
-        "\\frac{1}{",
-        "\\frac1",
-        "\\text{",
-        "\\",
-        " ",
-        "\n",
-        "\t\n",
-        "\u2009",
-        "1\u2009000",
-        "- ",
-        "-",
-        "$",
-    ),
-    *(
-        "the answer is ",
-        "the answer is not 18 ",
-        "if the answer is 1",
-        "answer",
-        "Answer: \n",
-        "answer's ",
-        "is not the answer. ",
-    ),
-    *(
-        "answer is 1 x",
-        "answer is" + 60 * " ",
-        "answer " + 55 * "a ",
-        "answer: " + 55 * "\n ",
-        "<think>",
-        "</think>",
-        "<think></think>",
-    ),
-    *(
-        "x1 ",
-        "x1\n",
-        "x_1^",
-        "H2O ",
-        "\u0661",
-        "\ud800",
-        "\x00",
-        "*",
-        "**",
-        "a*",
-        "_",
-        "1_",
-        "(1",
-        "1)",
-        "=",
-        "1=",
-        "= - ",
-        "1 1/2 ",
-    ),
-    *("1 or ", "not ", "n't ", "2 million ", "1k", "1x", "\u0130", "\u2019"),
+    *PLAIN_UNITS.split(),
+    *(f"{unit} " for unit in ("\\boxed {", "####", "#### or 18", "9", "-", "= -", "1 000", "1 or")),
 ]
+HOSTILE += [" ", "\n", "\t\n", "####\n", "#### Step 1\n", "#### 1. a\n", "Answer: \n", "x1\n", "x1 ", "H2O ", "1 1/2 "]
+HOSTILE += ["the answer is ", "the answer is not 18 ", "answer is 1 x", "answer is" + 60 * " ", "answer " + 55 * "a "]
+HOSTILE += [
+    "answer: " + 55 * "\n ",
+    "answer" + 9 * "*",
+    "2 million ",
+    "\u2009",
+    "1\u2009000",
+    "\u0661",
+    "\ud800",
+    "\x00",
+]
+HOSTILE += ["\u0130", "\u2019", "²"]
 VARIANTS: list[tuple[GradingMode, str]] = [
     ("flexible", ""),
     ("flexible", "18"),

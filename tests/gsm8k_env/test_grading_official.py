@@ -1,5 +1,10 @@
-"""Grading on the 8,792 official solutions; GSM8K_DATASET names the folder they lie in."""
+"""Grading on the 8,792 official solutions and on what models wrote.
 
+GSM8K_DATASET names the folder of the solutions, GSM8K_COMPLETIONS one with smollm2-135m.jsonl (607 completions) and
+tiny.jsonl (1,000), rows of "completion" and "ground_truth". Neither is part of the project.
+"""
+
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -44,3 +49,24 @@ def test_official_answers_in_other_clothes(official: list[tuple[str, str]]) -> N
         for claim in ("\\boxed{{{}}}", "The answer is {}.", "**Final answer:** ${}", "Answer: {} dollars"):
             completion = body + "\n" + claim.format(truth)
             assert grade(completion, truth).correct, completion
+
+
+# Right ones, and the digest of all verdicts in order, by the grader of commit b5478be, which this one replaced.
+VERDICTS: list[tuple[str, GradingMode, int, str]] = [
+    ("smollm2-135m", "flexible", 13, "848891cb4c1e"),
+    ("smollm2-135m", "strict", 3, "761ac367d4bc"),
+    ("smollm2-135m", "boxed", 0, "5417e37b4a73"),
+    ("tiny", "flexible", 276, "9c35f5004bf9"),
+    ("tiny", "strict", 276, "9c35f5004bf9"),
+    ("tiny", "boxed", 0, "541b3e9daa09"),
+]
+
+
+@pytest.mark.parametrize(("model", "mode", "right", "digest"), VERDICTS)
+def test_verdicts_on_what_models_wrote(model: str, mode: GradingMode, right: int, digest: str) -> None:
+    path = Path(os.environ.get("GSM8K_COMPLETIONS", "")) / f"{model}.jsonl"
+    if not path.is_file():
+        pytest.skip(f"GSM8K_COMPLETIONS does not name a folder with {path.name}")
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    verdicts = [grade(row["completion"], row["ground_truth"], mode).correct for row in rows]
+    assert (sum(verdicts), hashlib.sha256(bytes(verdicts)).hexdigest()[:12]) == (right, digest)
