@@ -18,8 +18,8 @@ import torch
 import gsm8k_env  # noqa: F401  (registers GSM8K-v0)
 from agents import Agent, SamplingParams
 from runners.evaluation.generation import PosedProblem, pose_problems
-from runners.settings import algorithm_settings
 from runners.rllib.grpo import GRPO, GRPOConfig
+from runners.settings import algorithm_settings
 from runners.support.atomic import replacing
 
 MODEL = "tiny"

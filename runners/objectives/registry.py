@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
+
+from runners.support.names import did_you_mean
 
 T = TypeVar("T")
 
@@ -65,13 +66,3 @@ class Registry(dict[str, T], Generic[T]):
             expected = getattr(self.entry_type, "__name__", self.entry_type)
             raise ValueError(f"The {self.kind} {name!r} is a {type(entry).__name__}; it must be a {expected}.")
         return entry
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns " Did you mean 'x'?" for the closest known name, else nothing.
-
-    >>> did_you_mean("token_mean", ("token-mean", "sequence-mean"))
-    " Did you mean 'token-mean'?"
-    """
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""

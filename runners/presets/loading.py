@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from runners.objectives.registry import did_you_mean
+from runners.support.names import did_you_mean
 
 _FOLDER = Path(__file__).parent
 _KEYS = {"description", "environment", "env_options", "eval_env_options", "run", "agents", "training", "resources"}
