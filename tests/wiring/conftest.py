@@ -33,7 +33,8 @@ def installed_agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     (package / "entry_points.txt").write_text("\n".join([f"[{ENTRY_POINT_GROUP}]", *lines]))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
-        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)  # of Ray's processes
+        root = Path(__file__).parents[2]
+        patch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{root}", prepend=os.pathsep)  # of Ray's processes
         yield
 
 
@@ -160,7 +161,7 @@ class Run:
         return plan
 
     def matters(self, name: str, steps: Sequence[Step], **epochs: int) -> bool:
-        """Whether the same steps lead elsewhere with a setting left at its default; if not, a test of it proves nothing."""
+        """Whether the same steps lead elsewhere with a setting left at its default; if not, nothing is proved."""
         other = Reference(self.folder / "before", {key: v for key, v in self.training.items() if key != name})
         for step in steps:
             [(_, other, _)] = possible_updates(other, step.episodes, **epochs)

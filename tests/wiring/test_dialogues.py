@@ -2,6 +2,7 @@
 
 import pytest
 
+from agents.text import TextAgent
 from tests.wiring.scripted import last_message, question
 from tests.wiring.scripts import GRADED, TALKS
 
@@ -46,8 +47,8 @@ def test_one_bos_in_a_dialogue(talk):
         assert prompt[0] == BOS and BOS not in prompt[1:]
 
 
-def test_a_prompt_of_exactly_the_limit_is_sampled(start):
-    limit = len(start(script=GRADED).agent.encode(question(1)))
+def test_a_prompt_of_exactly_the_limit_is_sampled(start, model_folder):
+    limit = len(TextAgent(model_folder, max_model_len=256).encode(question(1)))
     run = start({"num_prompts": 2, "max_prompt_tokens": limit}, script=GRADED)
     step = run.step()
     assert {episode.problem for episode in step.episodes} == {question(0), question(1)}

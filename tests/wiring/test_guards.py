@@ -31,7 +31,7 @@ def test_an_engine_that_agrees_is_not(start):
 @pytest.mark.parametrize("lag", [1, -1])
 def test_completions_of_other_weights_are_refused(start, lag):
     run = start(script=GRADED, lag=lag)
-    with pytest.raises(RuntimeError, match="policy version"):
+    with pytest.raises(RuntimeError, match=r"policy.version"):
         run.algo.train()
 
 
