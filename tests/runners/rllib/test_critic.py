@@ -95,7 +95,7 @@ def test_the_kl_in_the_reward_is_taken_off_each_token(build):
     names = padded_columns(rollouts)
     theirs = learner.rewards_less_kl(_as_batch({name: columns[name] for name in names} | rewards))
     np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-5, atol=1e-5)
-    assert np.abs(theirs - columns["advantages"]).min() > 1e-3
+    assert np.abs(theirs - columns["advantages"]).min() > 1e-4
 
 
 def test_the_head_is_saved_but_neither_synced_nor_exported(build, tmp_path):
