@@ -112,12 +112,18 @@ class GRPOLearner(BareModules, TorchLearner):
         """Forgets what `gather_state` made."""
         self._full_state = None
 
-    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+    def get_state(
+        self, components: Any = None, *, not_components: Any = None, inference_only: bool = False, **kwargs: Any
+    ) -> dict[str, Any]:
         """Returns RLlib's state, and how many updates the weights have had.
+
+        Nothing if it is asked for inference alone, as for RLlib's env runners: engines have theirs by the WeightLink.
 
         Raises:
             RuntimeError: If the learners are sharded and their state was not gathered: it would take all of them.
         """
+        if inference_only:
+            return {}
         if not self.config.fully_shard:
             state = super().get_state(components, not_components=not_components, **kwargs)
         elif self._full_state is None:

@@ -16,6 +16,7 @@ from agents.base import SamplingParams
 from agents.engine_agent import EngineAgent, EngineOutput
 from agents.models import resolve_model
 from agents.owned_engine import OwnedEngineBase
+from agents.seeds import prompt_seeds
 from agents.transformers_agent import TransformersAgent
 from agents.weight_sources import Broadcast, RemoteSource
 
@@ -101,4 +102,5 @@ class OwnedTransformersAgent(EngineAgent):
         backend.process.call = recorded  # type: ignore[method-assign]
 
     def requests(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
-        return [asdict(params)] * len(prompt_token_ids)
+        seeds = prompt_seeds(params.seed, len(prompt_token_ids))
+        return [asdict(params) | {"seed": None if seed is None else (seed,)} for seed in seeds]

@@ -24,7 +24,10 @@ BUILTIN = {"dataset": "builtin:1-2"}
 
 
 def small_config(env: str = "gsm8k_env:GSM8K-v0", env_config: dict[str, Any] = BUILTIN, **training: Any) -> GRPOConfig:
-    """Four groups of four short completions of the bundled model on built-in problems."""
+    """Four groups of four short completions of the bundled model on built-in problems.
+
+    With this seed the rewards of the first step's groups differ, so that it changes the policy.
+    """
     settings = {"num_prompts": 4, "group_size": 4, "max_tokens": 24, "lr": 1e-4} | training
     return (
         GRPOConfig()
