@@ -5,30 +5,31 @@ python tests/runners/one_step.py FOLDER        writes FOLDER/model.safetensors
 
 import sys
 
-sys.modules["ray"] = None  # type: ignore[assignment]
+if __name__ == "__main__":
+    sys.modules["ray"] = None  # type: ignore[assignment]
 
-from collections.abc import Callable, Mapping  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+import numpy as np
+import torch
+from safetensors.torch import save_file
 
-import agents  # noqa: E402
-from runners.objectives.advantages import estimate_advantages  # noqa: E402
-from runners.objectives.objective import ObjectiveConfig  # noqa: E402
-from runners.sampling.environments import Environments  # noqa: E402
-from runners.sampling.problems import ProblemSampler  # noqa: E402
-from runners.sampling.rollout import SampleRequest  # noqa: E402
-from runners.sampling.sampler import Sampler  # noqa: E402
-from runners.settings import CriticSettings, EngineSettings, PolicySettings, UpdateSettings  # noqa: E402
-from runners.updating.batch import BatchPlan, build_train_batch  # noqa: E402
-from runners.updating.model import make_optimizers, make_scorer  # noqa: E402
-from runners.updating.updater import Updater  # noqa: E402
-from runners.weights.link import WeightLink  # noqa: E402
-from runners.weights.receiver import WeightReceiver  # noqa: E402
-from runners.weights.sender import WeightSender  # noqa: E402
+import agents
+from runners.objectives.advantages import estimate_advantages
+from runners.objectives.objective import ObjectiveConfig
+from runners.sampling.environments import Environments
+from runners.sampling.problems import ProblemSampler
+from runners.sampling.rollout import SampleRequest
+from runners.sampling.sampler import Sampler
+from runners.settings import CriticSettings, EngineSettings, PolicySettings, UpdateSettings
+from runners.updating.batch import BatchPlan, build_train_batch
+from runners.updating.model import make_optimizers, make_scorer
+from runners.updating.updater import Updater
+from runners.weights.link import WeightLink
+from runners.weights.receiver import WeightReceiver
+from runners.weights.sender import WeightSender
 
 SEED, NUM_PROMPTS, GROUP_SIZE, MAX_TOKENS, LR = 3, 4, 4, 24, 1e-4
 
