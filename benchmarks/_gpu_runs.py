@@ -89,7 +89,7 @@ def _algorithm(engine: str, args: argparse.Namespace, *, apart: bool = False, **
     """
     import ray
 
-    from runners.grpo import build_config, parse_args, run_settings
+    from runners.run_options import build_config, parse_args, run_settings
 
     cuda = args.device == "cuda"
     options = ["--preset", args.preset, "--model", args.model, "--engine", engine, "--dataset", args.dataset]

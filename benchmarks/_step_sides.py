@@ -25,8 +25,8 @@ from agents.transformers_agent.loading import load_model
 from gsm8k_env.grading import grade
 from gsm8k_env.problems import load_problems
 from gsm8k_env.prompts import render_prompt
-from runners.grpo import build_config, parse_args, run_settings
 from runners.run_folder.metrics import metrics_row
+from runners.run_options import build_config, parse_args, run_settings
 
 disable_progress_bar()
 

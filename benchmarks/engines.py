@@ -200,8 +200,8 @@ def _difference(reference: TransformersAgent, prompt: Sequence[int], completion:
 @contextmanager
 def env_runner(args: argparse.Namespace) -> Iterator[Any]:
     """Makes the env runner that `python runners/grpo.py --engine NAME` has."""
-    from runners.grpo import build_config, parse_args, run_settings
     from runners.rllib.env_runner import TextEnvRunner
+    from runners.run_options import build_config, parse_args, run_settings
 
     settings = ["--preset", "tiny", "--engine", args.engine, "--num-threads", str(args.threads)]
     runner = TextEnvRunner(config=build_config(run_settings(parse_args(settings))), worker_index=0, num_workers=0)

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from runners.grpo import build_config, parse_args, run_settings
 from runners.objectives.algorithms import ALGORITHMS
 from runners.presets.loading import load_preset, preset_names
+from runners.run_options import build_config, parse_args, run_settings
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 
