@@ -40,13 +40,6 @@ CASES: dict[str, dict[str, Any]] = {
         "training": {"algorithm": "ppo", "kl_coeff": 0.01, "kl_placement": "reward", "fully_shard": True},
     },
     "vllm": {"agents": {"engine": "vllm", "engine_options": {"seed": 0}}},
-    "sglang": {
-        "agents": {
-            "engine": "sglang",
-            "engine_options": {"enable_deterministic_inference": True, "random_seed": 0},
-        },
-        "training": {"num_prompts": 8, "max_tokens": 48},
-    },
 }
 
 
