@@ -88,7 +88,10 @@ class SamplingSettings(Settings):
         _positive,
     )
     top_p: float = setting(
-        1.0, "Only 1.0: the learner scores the whole distribution.", "1.0", lambda value: value == 1.0
+        1.0,
+        "Nucleus of the training samples.",
+        "that is 1.0: the learner scores the whole distribution",
+        lambda value: value == 1.0,
     )
     max_prompt_tokens: int = setting(512, "Problems with longer prompts are replaced.", ">= 1", _at_least_1)
     max_tokens: int = setting(256, "Most tokens of a completion, the end token included.", ">= 1", _at_least_1)

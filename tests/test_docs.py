@@ -19,6 +19,7 @@ SMALL = "--dataset builtin:1-2 --steps 2 --eval-interval 0 --eval-problems 4 --n
 SIZES = {"num_prompts": 4, "group_size": 4, "minibatch_size": 8, "max_tokens": 48}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_learners", [0, 1])
 def test_the_algorithm_of_ones_own_trains(tmp_path, num_learners):
     (code,) = re.findall(r"^```python\n(.*?)^```", OWN, re.DOTALL | re.MULTILINE)

@@ -118,6 +118,7 @@ def test_weights_that_do_not_fit_are_refused_before_they_travel(
     assert ids(agent, prompts) == ids(reference, prompts)
 
 
+@pytest.mark.slow
 @pytest.mark.owned_engine
 def test_an_engine_killed_in_a_transfer_is_an_error_on_both_sides(
     agent: Agent, changed: TransformersAgent, prompts: Prompts, learner: GroupMember

@@ -43,6 +43,7 @@ def store(folder: Path, *keys: RunKey) -> RunFolder:
     return runs
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("with_ray")
 def test_goes_on_where_it_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = store(tmp_path, SEED_0)

@@ -78,6 +78,7 @@ def wait_for_step(folder, step, process):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number, returncode", [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_an_interrupted_run_goes_on_to_the_same_metrics(finished, tmp_path, number, returncode):
     straight, _ = finished
@@ -132,11 +133,11 @@ def test_a_wrong_option_is_one_clear_line(tmp_path, capsys, arguments, message):
     [
         (["--set", "lr=-1"], "lr=-1, but it must be a number >= 0"),
         (["--set", "grad_clip=-1"], "grad_clip=-1, but it must be a number > 0"),
-        (["--set", "kl_coeff=-1"], "kl_coeff=-1, but it must be >= 0"),
+        (["--set", "kl_coeff=-1"], "kl_coeff=-1, but it must be a number >= 0"),
         (["--set", "weight_decay=-1"], "weight_decay=-1, but it must be a number >= 0"),
-        (["--seed", "-1"], "seed=-1, but it must be a whole number >= 0"),
-        (["--num-learners", "-1"], "num_learners=-1, but it must be a whole number >= 0"),
-        (["--num-env-runners", "-1"], "num_env_runners=-1, but it must be a whole number >= 0"),
+        (["--seed", "-1"], "seed=-1, but it must be an int >= 0"),
+        (["--num-learners", "-1"], "num_learners=-1, but it must be an int >= 0"),
+        (["--num-env-runners", "-1"], "num_env_runners=-1, but it must be an int >= 0"),
     ],
 )
 def test_minus_one_is_refused_before_anything_starts(tmp_path, capsys, monkeypatch, arguments, message):
@@ -171,6 +172,7 @@ def test_another_environment_from_the_command_line(tmp_path):
     assert rows(tmp_path / "sum")[-1]["epoch"] == 0.0
 
 
+@pytest.mark.slow
 def test_an_engine_that_dies_is_restarted_and_the_step_repeated(tmp_path, monkeypatch, caplog):
     from agents import EngineError
     from agents.transformers_agent import TransformersAgent

@@ -3,16 +3,20 @@
 import json
 import time
 
+import pytest
+
 from tests.wiring.conftest import TRAINING, make_config
 from tests.wiring.scripts import GRADED
 
 
+@pytest.mark.slow
 def test_rows_keep_what_is_theirs_on_two_learners(start):
     run = start({"minibatch_size": 8}, script=GRADED, num_learners=2)
     for _ in range(2):
         run.follow(run.step(), num_minibatches=2)
 
 
+@pytest.mark.slow
 def test_two_env_runners_do_not_draw_the_same(build, model_folder, tmp_path):
     record = tmp_path / "record.jsonl"
     config = make_config(model_folder, TRAINING, script={}, env={"alike": True}).env_runners(num_env_runners=2)
@@ -24,6 +28,7 @@ def test_two_env_runners_do_not_draw_the_same(build, model_folder, tmp_path):
     assert len(completions) == 16
 
 
+@pytest.mark.slow
 def test_a_step_does_not_wait_for_an_env_runner_that_hangs(build, model_folder, tmp_path):
     seconds = 45
     config = make_config(model_folder, TRAINING, script=GRADED).env_runners(

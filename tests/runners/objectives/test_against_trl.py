@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from runners.objectives.advantages import ADVANTAGES
-from runners.objectives.algorithms import ALGORITHMS
 from runners.objectives.batching import micro_batches, trim
 from runners.objectives.logprobs import completion_logprobs
 from runners.objectives.objective import ObjectiveConfig, ObjectiveInputs, policy_loss
 from runners.objectives.reductions import sequence_loss_weights
 from runners.objectives.stats import PolicyStats
+from runners.settings import algorithm_settings
 from tests.runners.objectives.masks import loss_mask_from_lengths
 
 try:
@@ -198,7 +198,7 @@ NAMED = {
 @pytest.mark.parametrize("name", NAMED)
 def test_named_algorithms_equal_trls(make_trainer, name):
     theirs, spread = NAMED[name]
-    settings = {**ALGORITHMS[name].settings, "importance_cap": None}
+    settings = {**algorithm_settings(name), "importance_cap": None}
     fields = {field: value for field, value in settings.items() if field in ObjectiveConfig.__slots__}
     compare(make_trainer(**theirs), theirs, ObjectiveConfig(**fields), settings["aggregation"], spread)
 

@@ -123,6 +123,7 @@ def test_resume_is_exact(build, tmp_path):
     resumed.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_learners", [0, 2])
 def test_another_environment_without_groups(build, num_learners):
     config = small_config(

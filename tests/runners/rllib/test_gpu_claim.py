@@ -60,6 +60,7 @@ class EnvRunnerOfFourGPUs(TextEnvRunner):
         super().__init__(**kwargs)
 
 
+@pytest.mark.slow
 def test_an_env_runner_shows_its_engine_the_gpus_it_claimed(build):
     config = small_config().agents(gpus_per_engine=2)
     algo = build(config.env_runners(num_env_runners=2, env_runner_cls=EnvRunnerOfFourGPUs))

@@ -135,6 +135,7 @@ def _fixed_columns(num_learners, advantage):
     return build_train_batch(rollouts, advantages, plan, np.random.default_rng(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "advantage, splits",
     [("grpo", ((0, 1), (0, 64), (1, 64), (2, 16_384), (2, 64))), ("gae", ((0, 64), (2, 64)))],
@@ -154,6 +155,7 @@ def test_c16_the_gradient_does_not_depend_on_micro_batches_or_learners(build, ad
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_env_runners, num_learners", [(1, 1), (2, 2)])
 def test_distributed(build, num_env_runners, num_learners):
     algo = build(
@@ -165,6 +167,7 @@ def test_distributed(build, num_env_runners, num_learners):
     assert algo.evaluate()["greedy"]["num_problems"] == 8
 
 
+@pytest.mark.slow
 def test_c24_a_killed_env_runner_is_restarted_and_the_step_repeated(build):
     algo = build(small_config().env_runners(num_env_runners=2))
     algo.train()

@@ -199,6 +199,7 @@ def test_the_runs_seed_the_environment_and_the_group_decide_the_seeds(build):
         assert seeds[0] == tuple(sequence_seed(7, env, group, 0) for group in range(count))
 
 
+@pytest.mark.slow
 def test_the_number_of_env_runners_changes_no_token(build):
     none, two = (
         build(small_config(MULTI_TURN, num_prompts=5, max_tokens=24).env_runners(num_env_runners=number))

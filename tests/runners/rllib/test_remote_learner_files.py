@@ -39,6 +39,7 @@ def _limit_files(learner, *, bytes_):
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, resource.RLIM_INFINITY))
 
 
+@pytest.mark.slow
 def test_policy_and_checkpoint_of_a_remote_learner(build, folders):
     here, there = folders
     algo = remote_learner(build, there)

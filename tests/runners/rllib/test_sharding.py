@@ -44,6 +44,7 @@ def assert_same_rows(ours, theirs):
         assert_close(mine, other, atol=1e-5)  # logprob_diff_max is all rounding
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [{"kl_coeff": 0.1}, {"advantage": "gae", "kl_coeff": 0.1, "kl_placement": "reward", "num_epochs": 2}],
@@ -82,6 +83,7 @@ def held_elements(learner):
     return own, moments, sum(parameter.numel() for parameter in parameters)
 
 
+@pytest.mark.slow
 def test_each_learner_holds_its_part_of_weights_and_moments(trained):
     for own, moments, of_all in trained.elements:
         assert own == moments
@@ -89,6 +91,7 @@ def test_each_learner_holds_its_part_of_weights_and_moments(trained):
     assert sum(own for own, _, _ in trained.elements) == trained.elements[0][2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("then", [{}, {"fully_shard": False, "num_learners": 0}], ids=["sharded", "one whole"])
 def test_a_checkpoint_goes_on_in_any_learners(build, trained, then):
     algo = build(config(**then))
@@ -97,6 +100,7 @@ def test_a_checkpoint_goes_on_in_any_learners(build, trained, then):
     assert_same_rows(steps(algo, (3, 4)), trained.rows)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_a_whole_learner_goes_on_sharded(build, tmp_path):
     straight = build(config(fully_shard=False, num_learners=0))
     steps(straight, (1,))
@@ -106,12 +110,14 @@ def test_a_checkpoint_of_a_whole_learner_goes_on_sharded(build, tmp_path):
     assert_same_rows(steps(sharded, (2,)), steps(straight, (2,)))
 
 
+@pytest.mark.slow
 def test_the_saved_policy_is_whole(trained):
     model = AutoModelForCausalLM.from_pretrained(trained.policy, dtype=torch.float32)
     assert_close({name: parameter.detach().numpy() for name, parameter in model.named_parameters()}, trained.weights)
     assert agents.make("transformers", model=str(trained.policy)).encode("1 + 1")
 
 
+@pytest.mark.slow
 def test_weights_by_broadcast(build, monkeypatch):
     monkeypatch.setattr(registry, "_registered", {})
     agents.register("owned", "tests.agents.owned_transformers:OwnedTransformersAgent")
@@ -121,6 +127,7 @@ def test_weights_by_broadcast(build, monkeypatch):
     assert [row["policy_version"] for row in rows] == [1, 2]
 
 
+@pytest.mark.slow
 def test_an_engine_that_dies_in_a_broadcast_is_restarted(build, monkeypatch, tmp_path):
     monkeypatch.setattr(registry, "_registered", {})
     agents.register("owned", "tests.agents.owned_transformers:OwnedTransformersAgent")

@@ -65,6 +65,7 @@ class TestPaths:
         assert [row["policy_version"] for row in rows] == [1, 2]
         assert rows[1]["logprob_diff_mean"] < 1e-5
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("path", ["ipc", "collective"])
     def test_engines_and_learners_in_other_processes(self, build, owned, path):
         distributed = config(weight_transfer=path).env_runners(num_env_runners=2)
@@ -74,6 +75,7 @@ class TestPaths:
         assert rows[1]["policy_version"] == 2
         assert rows[1]["logprob_diff_mean"] < 1e-5
 
+    @pytest.mark.slow
     def test_stopping_leaves_no_shared_memory(self, build, owned):
         before = set(glob.glob(f"/dev/shm/torch_{os.getpid()}_*"))
         algo = build(config(weight_transfer="ipc").learners(num_learners=1))
@@ -84,6 +86,7 @@ class TestPaths:
         # This process may hold what tests before this one share.
         assert set(glob.glob(f"/dev/shm/torch_{os.getpid()}_*")) <= before
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("path", ["object_store", "ipc", "collective"])
     def test_an_engine_that_dies_while_taking_weights_is_restarted(self, build, owned, tmp_path, caplog, path):
         die_at = tmp_path / "die"
@@ -96,6 +99,7 @@ class TestPaths:
         assert f"weight delivery by {path} failed (attempt 1 of 3)" in caplog.text
         assert metrics_row(algo.train(), 2)["logprob_diff_mean"] < 1e-5
 
+    @pytest.mark.slow
     def test_an_engine_that_goes_on_failing_stops_the_run(self, build, owned, monkeypatch):
         algo = build(config(weight_transfer="ipc"))
         agent = agent_of(algo)
