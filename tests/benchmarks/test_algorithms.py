@@ -60,6 +60,7 @@ def test_goes_on_where_it_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (tmp_path / "picture.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("with_ray")
 def test_a_run_that_fails_is_no_interrupt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="two finished seeds"):

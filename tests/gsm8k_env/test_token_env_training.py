@@ -57,6 +57,7 @@ def test_stock_ppo_acts_and_trains(env_config: dict[str, Any], env_runners: dict
         assert 1 <= result["episode_len_mean"] <= 4
 
 
+@pytest.mark.slow
 def test_a_single_file_ppo_learns() -> None:
     command = [sys.executable, str(ROOT / "examples" / "ppo_on_tokens.py"), "--updates", "16"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)

@@ -149,6 +149,7 @@ def test_minus_one_is_refused_before_anything_starts(tmp_path, capsys, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_names_the_last_good_checkpoint(tmp_path, capsys, monkeypatch):
     import runners.run_folder.folder as folder_module
 
@@ -166,6 +167,7 @@ def test_a_full_disk_names_the_last_good_checkpoint(tmp_path, capsys, monkeypatc
     assert str(tmp_path / "full" / "checkpoints" / "step_000001") in error
 
 
+@pytest.mark.slow
 def test_another_environment_from_the_command_line(tmp_path):
     arguments = ["--env", "tests.runners.addition_env:Addition-v0", "--env-option", "digits=1"]
     assert main(["--runs-dir", str(tmp_path), "--name", "sum", *SMALL[2:], *arguments, "--steps", "1"]) == 0

@@ -1,5 +1,6 @@
 """The command line's run folder: what is there whenever a checkpoint is being written."""
 
+import pytest
 import ray
 
 from runners.grpo import main
@@ -7,6 +8,7 @@ from runners.rllib.grpo import GRPO
 from tests.wiring.scripted import ENV
 
 
+@pytest.mark.slow
 def test_the_last_two_checkpoints_stand_until_the_next_is_whole(
     ray_of_this_package, model_folder, tmp_path, monkeypatch, capsys
 ):

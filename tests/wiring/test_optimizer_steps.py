@@ -12,6 +12,7 @@ def test_minibatches_in_one_epoch(start):
     assert step.learner["ratio_max"] > 1.05  # of the second: the first one's is 1
 
 
+@pytest.mark.slow
 def test_each_epoch_deals_the_groups_anew(start):
     run = start({"group_size": 3, "minibatch_size": 6, "num_epochs": 2}, script=GRADED)
     deals = [run.follow(run.step(), num_minibatches=2, num_epochs=2) for _ in range(2)]

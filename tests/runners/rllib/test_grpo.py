@@ -195,6 +195,7 @@ def _die_once(env_runner, marker):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_an_error_inside_an_env_runner_reaches_the_user(build):
     config = small_config("tests.runners.addition_env:Addition-v0", {"group_faithful": False})
     with pytest.raises(ValueError, match=r"pose \d different problems"):
@@ -287,6 +288,7 @@ def test_no_reference_model_without_kl(build):
     assert updater_of(build(small_config(kl_coeff=0.1)))._reference is not None
 
 
+@pytest.mark.slow
 def test_tune(tmp_path):
     from ray import tune
 

@@ -61,6 +61,7 @@ def test_policy_and_checkpoint_of_a_remote_learner(build, folders):
         assert np.array_equal(array, weights[name]), name
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_the_learner_cannot_write_is_an_error(build, folders):
     here, there = folders
     algo = remote_learner(build, there)

@@ -44,6 +44,7 @@ def engine_calls(algo):
 
 
 class TestPaths:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("path", "call"),
         [
@@ -156,6 +157,7 @@ class TestPaths:
 
 
 class TestSleep:
+    @pytest.mark.slow
     def test_the_engine_sleeps_while_the_learner_updates(self, build, owned, monkeypatch):
         monkeypatch.setattr(settings_check, "_engines_have_gpus", lambda config: True)
         algo = build(config(weight_transfer="ipc", sleep_during_update=True))
