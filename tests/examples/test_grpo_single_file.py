@@ -30,6 +30,7 @@ def test_short_enough_to_read(count_lines):
     assert count_lines("grpo_single_file") < 250
 
 
+@pytest.mark.slow
 def test_trains(run_example, tmp_path):
     log, picture = tmp_path / "log.jsonl", tmp_path / "curve.png"
     sizes = ("--num-prompts", 2, "--group-size", 2, "--minibatch-size", 2, "--max-tokens", 8, "--eval-problems", 4)

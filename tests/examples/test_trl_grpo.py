@@ -28,6 +28,7 @@ def test_rewards_are_the_graders(example):
     assert example.correct(completions=answers, ground_truth=["18"] * 3, prompts=[None] * 3) == [1.0, 0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_trains(run_example):
     sizes = ("--steps", 2, "--batch-size", 4, "--group-size", 2, "--max-tokens", 8)
     last = run_example("trl_grpo", "--dataset", DATASET, *sizes).splitlines()[-1]
