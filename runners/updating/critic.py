@@ -67,10 +67,6 @@ class CriticUpdater(Updater):
         logprobs, ref_logprobs = columns["rollout_logprobs"].double(), columns["ref_logprobs"].double()
         return self._objective.kl_coeff * kl_estimate(logprobs, ref_logprobs, self._objective.kl_estimator)
 
-    def _training_scores(self, micro: Batch) -> dict[str, torch.Tensor]:
-        with_entropy_grad = self._objective.entropy_coeff != 0.0
-        return self.scorer(micro, with_entropy_grad=with_entropy_grad, with_values=True)
-
     def _step(self, minibatch: Batch) -> dict[str, float]:
         self._vf_loss = 0.0
         return super()._step(minibatch)

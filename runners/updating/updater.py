@@ -143,7 +143,11 @@ class Updater:
             parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.zero_()
         stats = PolicyStats()
         for rows, micro in self._passes(minibatch):
-            scores = self._training_scores(micro)
+            scores = self.scorer(
+                micro,
+                with_entropy_grad=self._objective.entropy_coeff != 0.0,
+                with_values=self.scorer.vf_head is not None,
+            )
             if not len(rows):
                 (0 * torch.stack([column.sum() for column in scores.values()]).sum()).backward()
                 continue
@@ -161,9 +165,6 @@ class Updater:
                 torch.nn.utils.clip_grad_norm_(own, self._settings.grad_clip)
             optimizer.step()
         return self._statistics(stats, float(grad_norm))
-
-    def _training_scores(self, micro: Batch) -> dict[str, torch.Tensor]:
-        return self.scorer(micro, with_entropy_grad=self._objective.entropy_coeff != 0.0)
 
     def _loss(self, scores: dict[str, torch.Tensor], micro: Batch) -> tuple[torch.Tensor, PolicyStats]:
         """Returns the micro-batch's part of the minibatch's loss, a scalar, and the sums of what it saw."""
