@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import torch
 
-import gsm8k_env  # noqa: F401  (registers GSM8K-v0)
 from agents import Agent, SamplingParams
-from runners.evaluation.generation import PosedProblem, pose_problems
 from runners.rllib.grpo import GRPO, GRPOConfig
+from runners.sampling.environments import Environments
+from runners.sampling.problems import evaluation_resets
+from runners.sampling.rollout import SampleRequest
+from runners.sampling.sampler import Sampler
 from runners.settings import algorithm_settings
 from runners.support.atomic import replacing
 
@@ -83,25 +84,23 @@ class HeldOutProblems:
 
     def __init__(self, protocol: Protocol) -> None:
         self._protocol = protocol
-        self._levels: list[tuple[gym.Env[str, str], list[PosedProblem]]] = []
-        for level in LEVELS:
-            env = gym.make("gsm8k_env:GSM8K-v0", split="test", dataset=f"builtin:{level}", disable_env_checker=True)
-            self._levels.append((env, pose_problems(env, protocol.eval_problems)))
+        self._levels = [
+            Environments("gsm8k_env:GSM8K-v0", {"eval": {"split": "test", "dataset": f"builtin:{level}"}})
+            for level in LEVELS
+        ]
 
     def accuracy(self, agent: Agent, *, n: int, temperature: float) -> list[float]:
         """Returns [T] the share of right completions on each level, of n for each problem."""
-        params = SamplingParams(
-            n=n, temperature=temperature, max_tokens=self._protocol.max_tokens, seed=_EVALUATION_SEED
-        )
         shares = []
-        for env, problems in self._levels:
-            groups = agent.generate([agent.encode(problem.observation) for problem in problems], params)
-            rewards = [
-                _reward(env, problem, completion.text)
-                for problem, group in zip(problems, groups, strict=True)
-                for completion in group
-            ]
-            shares.append(sum(rewards) / len(rewards))
+        for environments in self._levels:
+            request = SampleRequest(
+                resets=evaluation_resets(environments.num_problems("eval"), self._protocol.eval_problems),
+                sampling=SamplingParams(n=n, temperature=temperature, max_tokens=self._protocol.max_tokens),
+                seed=_EVALUATION_SEED,
+                env="eval",
+            )
+            rollouts = Sampler(environments, agent).sample(request).rollouts
+            shares.append(sum(rollout.reward for rollout in rollouts) / len(rollouts))
         return shares
 
     def final_scores(self, agent: Agent) -> dict[str, list[float]]:
@@ -110,11 +109,6 @@ class HeldOutProblems:
             "greedy": self.accuracy(agent, n=1, temperature=0.0),
             "sampled": self.accuracy(agent, n=self._protocol.eval_samples, temperature=1.0),
         }
-
-
-def _reward(env: gym.Env[str, str], problem: PosedProblem, answer: str) -> float:
-    env.reset(options=problem.reset_options)
-    return float(env.step(answer)[1])
 
 
 def train_and_score(key: RunKey, protocol: Protocol) -> dict[str, Any]:

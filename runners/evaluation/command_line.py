@@ -8,30 +8,29 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-import gymnasium as gym
+from typing import Any
 
 import agents
-from agents import Agent, SamplingParams
-from gsm8k_env.problems import ProblemSet
+import gsm8k_env  # noqa: F401  (registers its environments)
+from agents import Agent
 from runners.evaluation.config import EvaluationConfig, model_fingerprint
 from runners.evaluation.files import EvaluationFolder, read_samples
-from runners.evaluation.generation import pose_problems
-from runners.evaluation.prompts import Prompt, make_prompt, prompt_style, prompt_template
+from runners.evaluation.generation import DEFAULT_PROBLEMS, evaluation_problems
+from runners.evaluation.prompts import ENVIRONMENT, Prompt, make_prompt, prompt_style, prompt_template
 from runners.evaluation.run import generate_missing, score
 from runners.evaluation.samples import Sample
 from runners.evaluation.summary import summary_lines
+from runners.sampling.environments import Environments, resolved_options
 from runners.support.assignments import assignments
 
-DESCRIPTION = """Measures a model on GSM8K's problems.
+DESCRIPTION = """Measures a model on GSM8K's problems, or on any environment that `runners/grpo.py` trains on.
 
 Without options it evaluates the bundled model, greedily, on 200 built-in test problems. A run that was stopped goes on
 when the same command is given again.
 """
-ENVIRONMENT = "gsm8k_env:GSM8K-v0"
+GSM8K = "gsm8k_env:GSM8K-v0"
 DEFAULT_PROMPT = "chat-hash"
 DEFAULT_KS = (1, 4, 8)
-BUILTIN_PROBLEMS = 200
 GOES_ON = "The same command goes on after the last complete batch."
 
 
@@ -43,13 +42,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--engine-option", action="append", default=[], metavar="NAME=VALUE", help="passed to the engine; repeatable"
     )
-    parser.add_argument("--dataset", default="builtin:1-2", help="auto, builtin:1-2, a path, a hub id")
-    parser.add_argument("--split", default="test", help="train or test")
-    parser.add_argument("--num-problems", type=int, help="default: 200; of any data set but the built-in, all")
+    parser.add_argument("--env", default=GSM8K, help="a Gymnasium id; its observations and actions are texts")
+    parser.add_argument("--env-option", action="append", default=[], metavar="NAME=VALUE", help="passed to gym.make")
+    parser.add_argument("--dataset", help="auto, builtin:1-2, a path, a hub id (GSM8K-v0: builtin:1-2)")
+    parser.add_argument("--split", help="train or test (GSM8K-v0: test)")
+    parser.add_argument(
+        "--num-problems", type=int, help="default: 200 of the built-in data or an endless environment, else all"
+    )
     parser.add_argument(
         "--prompt",
         help="chat-hash, chat-boxed, chat-none, fewshot-5, fewshot-cot-8 (or another number), or an instruction of "
-        "more than one word (default: chat-hash)",
+        "more than one word (default: chat-hash; of another environment than GSM8K-v0, its own text)",
     )
     parser.add_argument("--n", type=int, default=1, help="completions for each problem")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
@@ -97,23 +100,27 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(f"--n {args.n} with --temperature 0: greedy completions are all alike. Raise the temperature.")
     if args.batch_size < 1:
         raise ValueError(f"--batch-size {args.batch_size}: it must be at least 1.")
+    if args.prompt not in (None, ENVIRONMENT) and not _is_gsm8k(args):
+        raise ValueError(
+            f"--prompt {args.prompt} with --env {args.env}: prompts by name are for GSM8K-v0; another environment's "
+            "text is put as it is. Say what it should ask by --env-option."
+        )
     if args.score and args.generate_only:
         raise ValueError("--score and --generate-only exclude each other.")
 
 
 def _evaluate(args: argparse.Namespace) -> int:
     """Generates what is missing, then scores."""
-    style = prompt_style(args.prompt or DEFAULT_PROMPT)
-    env: gym.Env[str, str] = gym.make(
-        ENVIRONMENT, disable_env_checker=True, split=args.split, dataset=args.dataset, instruction=style.instruction
-    )
-    problems = pose_problems(env, _num_problems(args))
-    prompt = make_prompt(style, dataset=env.get_wrapper_attr("problems").dataset, seed=args.seed)
+    style = prompt_style(args.prompt or (DEFAULT_PROMPT if _is_gsm8k(args) else ENVIRONMENT))
+    env_options = resolved_options(args.env, _env_options(args, style.instruction))
+    environments = Environments(args.env, {"eval": env_options})
+    problems = evaluation_problems(environments, _num_problems(args, env_options))
+    prompt = make_prompt(style, dataset=env_options.get("dataset", ""), seed=args.seed)
     folder = EvaluationFolder(args.output_dir or _default_folder(args))
     samples = generate_missing(
         folder,
-        _config(args, env.get_wrapper_attr("problems"), prompt, len(problems)),
-        env=env,
+        _config(args, environments, env_options, prompt, len(problems)),
+        environments=environments,
         prompt=prompt,
         problems=problems,
         make_agent=lambda: _make_agent(args),
@@ -158,28 +165,43 @@ def _score(
     return 0
 
 
-def _config(args: argparse.Namespace, problems: ProblemSet, prompt: Prompt, num_problems: int) -> EvaluationConfig:
-    sampling = SamplingParams(
-        n=args.n, temperature=args.temperature, top_p=args.top_p, top_k=args.top_k, max_tokens=args.max_tokens
-    )
+def _is_gsm8k(args: argparse.Namespace) -> bool:
+    return args.env.rpartition(":")[2] == "GSM8K-v0"
+
+
+def _env_options(args: argparse.Namespace, instruction: str | None) -> dict[str, Any]:
+    """Returns what `gym.make` gets: GSM8K-v0's defaults here, over them the options with names, then --env-option."""
+    defaults = {"split": "test", "dataset": "builtin:1-2"} if _is_gsm8k(args) else {}
+    named = {"split": args.split, "dataset": args.dataset, "instruction": instruction}
+    given = {name: value for name, value in named.items() if value is not None}
+    return {**defaults, **given, **assignments(args.env_option, "--env-option")}
+
+
+def _config(
+    args: argparse.Namespace,
+    environments: Environments,
+    env_options: dict[str, Any],
+    prompt: Prompt,
+    num_problems: int,
+) -> EvaluationConfig:
     return EvaluationConfig(
         model=args.model,
         model_fingerprint=model_fingerprint(args.model),
         engine=args.engine,
         engine_options=assignments(args.engine_option, "--engine-option"),
-        dataset=problems.dataset,
-        split=problems.split,
-        data_fingerprint=problems.fingerprint,
+        environment=args.env,
+        env_options=env_options,
+        data_fingerprint=environments.data_fingerprint("eval"),
         num_problems=num_problems,
         prompt=prompt.style.name,
         prompt_template=prompt_template(prompt),
         stop=prompt.style.stop,
         grading=prompt.style.grading,
-        n=sampling.n,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        max_tokens=sampling.max_tokens,
+        n=args.n,
+        temperature=args.temperature,
+        top_p=args.top_p,
+        top_k=args.top_k,
+        max_tokens=args.max_tokens,
         seed=args.seed,
         batch_size=args.batch_size,
     )
@@ -197,13 +219,14 @@ def _make_agent(args: argparse.Namespace) -> Agent:
     return agents.make(args.engine, model=args.model, **assignments(args.engine_option, "--engine-option"))
 
 
-def _num_problems(args: argparse.Namespace) -> int | None:
-    if args.num_problems is None and args.dataset.startswith("builtin"):
-        return BUILTIN_PROBLEMS
+def _num_problems(args: argparse.Namespace, env_options: dict[str, Any]) -> int | None:
+    if args.num_problems is None and str(env_options.get("dataset", "")).startswith("builtin"):
+        return DEFAULT_PROBLEMS
     return args.num_problems
 
 
 def _default_folder(args: argparse.Namespace) -> Path:
     """Names the run by its options, so that the same command finds it again."""
-    parts = [Path(args.model).name, args.prompt or DEFAULT_PROMPT, args.split, f"seed{args.seed}"]
+    task = args.prompt or DEFAULT_PROMPT if _is_gsm8k(args) else args.env
+    parts = [Path(args.model).name, task, args.split or "test", f"seed{args.seed}"]
     return Path("runs") / re.sub(r"[^\w.-]+", "_", "-".join(["eval", *parts]))[:120]

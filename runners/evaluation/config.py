@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from agents import SamplingParams
 from agents.models import resolve_model
 from runners.evaluation.files import EvaluationFolder, read_samples
 from runners.evaluation.samples import Sample, whole_batches
@@ -27,10 +28,10 @@ class EvaluationConfig:
         model_fingerprint: See `model_fingerprint`; None where the model is no folder here.
         engine: The agent's name.
         engine_options: Its options.
-        dataset: The source of the problems, never "auto".
-        split: "train" or "test".
-        data_fingerprint: sha256 of the split's problems.
-        num_problems: How many are evaluated; `evaluation_resets` says which.
+        environment: A Gymnasium id.
+        env_options: What `gym.make` gets, resolved: a data set's name is never "auto".
+        data_fingerprint: sha256 of the split's problems; None where the environment does not tell it.
+        num_problems: How many are evaluated; `evaluation_problems` says which.
         prompt: The prompt's name, or its instruction.
         prompt_template: The prompt's text with `{question}`, before any chat template.
         stop: Texts that end a completion.
@@ -48,9 +49,9 @@ class EvaluationConfig:
     model_fingerprint: str | None
     engine: str
     engine_options: Mapping[str, Any]
-    dataset: str
-    split: str
-    data_fingerprint: str
+    environment: str
+    env_options: Mapping[str, Any]
+    data_fingerprint: str | None
     num_problems: int
     prompt: str
     prompt_template: str
@@ -64,10 +65,19 @@ class EvaluationConfig:
     seed: int
     batch_size: int
 
+    def __post_init__(self) -> None:
+        _ = self.sampling  # refuses what cannot be sampled
+
     def to_json(self) -> dict[str, Any]:
         """Returns the fields as JSON values."""
         fields = asdict(self)
         return fields | {"stop": list(self.stop), "grading": list(self.grading)}
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """How the completions are sampled."""
+        names = ("n", "temperature", "top_p", "top_k", "max_tokens", "stop")
+        return SamplingParams(**{name: getattr(self, name) for name in names})
 
     @property
     def batches(self) -> list[range]:
@@ -106,7 +116,7 @@ def finished_samples(folder: EvaluationFolder, config: EvaluationConfig) -> list
         if folder.samples_path.exists():
             raise ValueError(f"{folder.path} holds samples.jsonl without config.json: choose another --output-dir.")
         return []
-    _refuse_differences(folder, saved.get("evaluation", {}), config.to_json())
+    _refuse_differences(folder, _flat(saved.get("evaluation", {})), _flat(config.to_json()))
     if not folder.samples_path.exists():
         return []
     samples = read_samples(folder.samples_path)
@@ -117,13 +127,20 @@ def finished_samples(folder: EvaluationFolder, config: EvaluationConfig) -> list
 
 
 def _refuse_differences(folder: EvaluationFolder, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    names = [name for name in now if name not in _FREE and saved.get(name) != now[name]]
+    names = [name for name in {**now, **saved} if name not in _FREE and saved.get(name) != now.get(name)]
     if names:
-        differences = "; ".join(f"{name}: {_shown(saved.get(name))} there, {_shown(now[name])} now" for name in names)
+        pairs = ((name, _shown(saved.get(name)), _shown(now.get(name))) for name in names)
+        differences = "; ".join(f"{name}: {there} there, {here} now" for name, there, here in pairs)
         raise ValueError(
             f"{folder.path} holds an evaluation with another configuration ({differences}). Give the same options to "
             "go on with it, or choose another --output-dir."
         )
+
+
+def _flat(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in evaluation.items() if name != "env_options"} | evaluation.get(
+        "env_options", {}
+    )
 
 
 def _shown(value: object) -> str:

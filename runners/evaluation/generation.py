@@ -2,134 +2,111 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
-import gymnasium as gym
-
-from agents import Agent, SamplingParams
+from agents import Agent
 from runners.evaluation.config import EvaluationConfig
 from runners.evaluation.prompts import Prompt
 from runners.evaluation.samples import Sample
-from runners.sampling.problems import evaluation_resets, sequence_seed
+from runners.sampling.environments import Environments, reset_alike
+from runners.sampling.problems import evaluation_resets
+from runners.sampling.rollout import GroupReset, Rollout, SampleRequest
+from runners.sampling.sampler import Sampler
+
+DEFAULT_PROBLEMS = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PosedProblem:
-    """A problem as the environment poses it.
+def evaluation_problems(environments: Environments, count: int | None) -> list[GroupReset]:
+    """Returns `count` problems, the same at every call: those that training with `runners/grpo.py` evaluates on.
 
-    Attributes:
-        reset_options: What `reset` takes to pose it again.
-        index: Its place in the split.
-        observation: The environment's text.
-        question: The problem's text.
-        ground_truth: The true answer.
-    """
+    Each group has the number of its problem in the environment's list, so that its completions' random numbers do not
+    depend on which others are evaluated.
 
-    reset_options: dict[str, Any] | None
-    index: int
-    observation: str
-    question: str
-    ground_truth: str
-
-
-def pose_problems(env: gym.Env[str, str], count: int | None) -> list[PosedProblem]:
-    """Returns `count` problems spread over the environment's list, the same at every call; None takes all of them.
-
-    They are the ones that training with `runners/grpo.py` evaluates on.
+    Args:
+        environments: That of evaluation is asked how many problems it has.
+        count: None takes all of a finite list, and 200 of an endless environment.
 
     Raises:
         ValueError: If `count` is below 1.
     """
     if count is not None and count < 1:
         raise ValueError(f"--num-problems {count}: it must be at least 1.")
-    available = int(env.get_wrapper_attr("num_problems"))
-    posed = []
-    for reset in evaluation_resets(available, available if count is None else count):
-        observation, info = env.reset(seed=reset.seed, options=reset.options)
-        posed.append(
-            PosedProblem(
-                reset_options=reset.options,
-                index=info["index"],
-                observation=observation,
-                question=info["question"],
-                ground_truth=info["ground_truth"],
-            )
-        )
-    return posed
+    available = environments.num_problems("eval")
+    resets = evaluation_resets(available, count or available or DEFAULT_PROBLEMS)
+    return [replace(reset, group_id=reset.options["index"]) if reset.options else reset for reset in resets]
 
 
-def encode_prompts(agent: Agent, prompt: Prompt, problems: Sequence[PosedProblem]) -> list[list[int]]:
-    """Returns the token ids of every prompt: [N][P].
+def encoder(agent: Agent, prompt: Prompt) -> Callable[[str], Sequence[int]]:
+    """Returns the function from an observation to the prompt's token ids.
 
     A chat prompt goes through the model's chat template, a few-shot text through the tokenizer alone, with the tokens
     it puts before any text.
+    """
+    if prompt.is_chat:
+        return agent.encode
+    return lambda observation: agent.tokenizer(prompt.render(observation))["input_ids"]
+
+
+def prompt_lengths(
+    environments: Environments,
+    problems: Sequence[GroupReset],
+    encode: Callable[[str], Sequence[int]],
+    max_model_len: int,
+) -> list[int]:
+    """Returns the tokens of every prompt: [N].
 
     Raises:
         ValueError: If a prompt leaves no room in the context; said before anything is generated.
     """
-    texts = [prompt.render(problem.observation) for problem in problems]
-    if prompt.is_chat:
-        encoded = [agent.encode(text) for text in texts]
-    else:
-        encoded = [list(agent.tokenizer(text)["input_ids"]) for text in texts]
-    longest = max(range(len(encoded)), key=lambda place: len(encoded[place]))
-    if len(encoded[longest]) >= agent.max_model_len:
+    env = environments.take(1, "eval")
+    lengths = [len(encode(reset_alike(env, reset)[0])) for reset in problems]
+    longest = max(range(len(lengths)), key=lengths.__getitem__)
+    if lengths[longest] >= max_model_len:
         raise ValueError(
-            f"The prompt of problem {problems[longest].index} has {len(encoded[longest])} tokens, but the model's "
-            f"context is {agent.max_model_len}: choose a shorter --prompt (fewer examples), or a longer context "
+            f"The prompt of problem {problems[longest].group_id} has {lengths[longest]} tokens, but the model's "
+            f"context is {max_model_len}: choose a shorter --prompt (fewer examples), or a longer context "
             "(--engine-option max_model_len=...) if the model has one."
         )
-    return encoded
+    return lengths
 
 
 def generate_batches(
-    agent: Agent,
-    env: gym.Env[str, str],
+    sampler: Sampler,
     config: EvaluationConfig,
-    problems: Sequence[PosedProblem],
-    prompts: Sequence[Sequence[int]],
+    problems: Sequence[GroupReset],
     first: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[list[Sample]]:
     """Yields the samples of each batch from number `first` on.
 
-    A completion's random numbers follow from the seed, its problem's index and its own number alone. So a run that was
-    killed and resumed gives the completions of one that was not, and the size of the batches changes none.
+    A completion's random numbers follow from the seed, its problem's number and its own alone. So a run that was killed
+    and resumed gives the completions of one that was not, and the size of the batches changes none.
     """
     for batch, places in list(enumerate(config.batches))[first:]:
-        params = SamplingParams(
-            n=config.n,
-            temperature=config.temperature,
-            top_p=config.top_p,
-            top_k=config.top_k,
-            max_tokens=config.max_tokens,
-            stop=config.stop,
-            seed=tuple(sequence_seed(config.seed, "eval", problems[place].index, turn=0) for place in places),
-        )
         started = clock()
-        groups = agent.generate([prompts[place] for place in places], params)
-        seconds = clock() - started
-        yield [
-            Sample(
-                index=problems[place].index,
-                sample=number,
-                question=problems[place].question,
-                ground_truth=problems[place].ground_truth,
-                completion=completion.text,
-                num_tokens=len(completion.token_ids),
-                finish_reason=completion.finish_reason,
-                reward=_reward(env, problems[place], completion.text),
-                batch=batch,
-                batch_seconds=round(seconds, 6),
-            )
-            for place, group in zip(places, groups, strict=True)
-            for number, completion in enumerate(group)
-        ]
+        request = SampleRequest(
+            resets=[problems[place] for place in places], sampling=config.sampling, seed=config.seed, env="eval"
+        )
+        rollouts = sampler.sample(request).rollouts
+        seconds = round(clock() - started, 6)
+        yield [_sample(rollout, place % config.n, batch, seconds) for place, rollout in enumerate(rollouts)]
 
 
-def _reward(env: gym.Env[str, str], problem: PosedProblem, answer: str) -> float:
-    env.reset(options=problem.reset_options)
-    return float(env.step(answer)[1])
+def _sample(rollout: Rollout, number: int, batch: int, seconds: float) -> Sample:
+    return Sample(
+        index=rollout.group_id,
+        sample=number,
+        question=rollout.info.get("question", rollout.observation),
+        ground_truth=rollout.info.get("ground_truth"),
+        completion=rollout.text,
+        num_tokens=rollout.num_own_tokens,
+        finish_reason=rollout.finish_reason,
+        reward=None if math.isnan(rollout.reward) else rollout.reward,
+        correct=rollout.correct,
+        num_turns=rollout.num_turns,
+        batch=batch,
+        batch_seconds=seconds,
+    )

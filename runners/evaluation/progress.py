@@ -78,5 +78,5 @@ class EvaluationProgress:
 
     def _add(self, samples: Sequence[Sample]) -> None:
         self._count += len(samples)
-        self._rewards += sum(sample.reward for sample in samples)
+        self._rewards += sum(sample.reward or 0.0 for sample in samples)
         self._tokens += sum(sample.num_tokens for sample in samples)

@@ -5,6 +5,7 @@ r"""The prompts by name: chat messages with an instruction, and few-shot texts f
 - `fewshot-K`: K training problems with their official solutions, then the question; no chat template. The layout of
   lm-evaluation-harness's task gsm8k (https://github.com/EleutherAI/lm-evaluation-harness/tree/main/lm_eval/tasks/gsm8k).
 - `fewshot-cot-K`: K of the eight worked examples; the layout of its task gsm8k_cot.
+- `environment`: the text of an environment other than GSM8K-v0, as it is.
 
 A few-shot text ends a completion where the model begins the next question: a stop text, which the engine looks for.
 """
@@ -22,10 +23,12 @@ from gsm8k_env.prompts import INSTRUCTIONS, instruction_text, join_prompt
 from runners.evaluation.worked_examples import WORKED_EXAMPLES, Example
 
 MAX_EXAMPLES = 32
+ENVIRONMENT = "environment"
+"""The prompt that is an environment's own text, and the grading mode that is its own verdict."""
 # The end tokens that a model may write out as text, as the harness has them.
 _END_TEXTS = ("</s>", "<|im_end|>")
 _FEW_SHOT = re.compile(r"fewshot(?P<cot>-cot)?-(?P<count>\d{1,3})")
-_NAMES = (*(f"chat-{name}" for name in INSTRUCTIONS), "fewshot-5", "fewshot-cot-8")
+_NAMES = (*(f"chat-{name}" for name in INSTRUCTIONS), "fewshot-5", "fewshot-cot-8", ENVIRONMENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +37,7 @@ class PromptStyle:
 
     Attributes:
         name: The option's value.
-        instruction: The environment's `instruction` option.
+        instruction: The environment's `instruction` option; None leaves the environment its own text.
         num_examples: Worked examples before the question; 0 is a chat prompt.
         labels: What stands before the question and before the answer, in a few-shot text.
         stop: A completion is cut at the first of these texts.
@@ -42,7 +45,7 @@ class PromptStyle:
     """
 
     name: str
-    instruction: str
+    instruction: str | None
     num_examples: int = 0
     labels: tuple[str, str] = ("", "")
     stop: tuple[str, ...] = ()
@@ -87,6 +90,8 @@ def prompt_style(name: str) -> PromptStyle:
     Raises:
         ValueError: If there is no such name; the message lists them.
     """
+    if name == ENVIRONMENT:
+        return PromptStyle(name=name, instruction=None, grading=(ENVIRONMENT,))
     if few_shot := _FEW_SHOT.fullmatch(name):
         return _few_shot_style(name, int(few_shot["count"]), bool(few_shot["cot"]))
     if re.search(r"\s", name):
@@ -113,6 +118,8 @@ def make_prompt(style: PromptStyle, *, dataset: str, seed: int) -> Prompt:
 
 def prompt_template(prompt: Prompt) -> str:
     """Returns the prompt's text with `{question}` in the question's place; before any chat template."""
+    if prompt.style.instruction is None:
+        return "{observation}"
     if prompt.is_chat:
         return join_prompt("{question}", instruction_text(prompt.style.instruction))
     return prompt.render("{question}")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import gymnasium as gym
-
 from agents import Agent
 from runners.evaluation.config import EvaluationConfig, finished_samples
 from runners.evaluation.files import EvaluationFolder
-from runners.evaluation.generation import PosedProblem, encode_prompts, generate_batches
+from runners.evaluation.generation import encoder, generate_batches, prompt_lengths
 from runners.evaluation.progress import EvaluationProgress
 from runners.evaluation.prompts import Prompt
 from runners.evaluation.samples import Sample
 from runners.evaluation.summary import Summary, scored_row, summarize
+from runners.sampling.environments import Environments
+from runners.sampling.rollout import GroupReset
+from runners.sampling.sampler import Sampler
 from runners.support.provenance import provenance
 
 
@@ -21,9 +22,9 @@ def generate_missing(
     folder: EvaluationFolder,
     config: EvaluationConfig,
     *,
-    env: gym.Env[str, str],
+    environments: Environments,
     prompt: Prompt,
-    problems: Sequence[PosedProblem],
+    problems: Sequence[GroupReset],
     make_agent: Callable[[], Agent],
     argv: Sequence[str],
 ) -> list[Sample]:
@@ -32,8 +33,8 @@ def generate_missing(
     Args:
         folder: Where they go, a batch at a time.
         config: What to generate.
-        env: The environment, for the rewards.
-        prompt: How to put the problems.
+        environments: Where the problems are.
+        prompt: How to put them.
         problems: [config.num_problems] the problems.
         make_agent: Called once, and only if something is missing.
         argv: The command line's arguments, for config.json.
@@ -48,18 +49,19 @@ def generate_missing(
         return samples
     agent = make_agent()
     try:
-        prompts = encode_prompts(agent, prompt, problems)
+        encode = encoder(agent, prompt)
+        lengths = prompt_lengths(environments, problems, encode, agent.max_model_len)
         sessions = (folder.read_config() or {}).get("sessions", [])
         folder.write_config(
             {"evaluation": config.to_json(), "sessions": [*sessions, provenance("runners/evaluate.py", argv)]}
         )
         with EvaluationProgress(len(problems), samples, config.n) as progress:
             progress.say(_description(config) + (f"; {num_done} are done" if num_done else ""))
-            tight = sum(len(ids) + config.max_tokens > agent.max_model_len for ids in prompts)
+            tight = sum(length + config.max_tokens > agent.max_model_len for length in lengths)
             if tight:
                 progress.say(f"{tight} prompts leave room for fewer than {config.max_tokens} tokens in the context.")
             first_batch = -(-num_done // config.batch_size)
-            for batch in generate_batches(agent, env, config, problems, prompts, first_batch):
+            for batch in generate_batches(Sampler(environments, agent, encode), config, problems, first_batch):
                 folder.append_samples(batch)
                 samples += batch
                 progress.batch(batch)
@@ -102,6 +104,6 @@ def score(
 def _description(config: EvaluationConfig) -> str:
     sampling = "greedy" if config.temperature == 0 else f"temperature {config.temperature:g}"
     return (
-        f"{config.model} on {config.num_problems} {config.split} problems of {config.dataset} x {config.n}, prompt "
-        f"{config.prompt}, {sampling}, engine {config.engine}"
+        f"{config.model} on {config.num_problems} problems of {config.environment} {dict(config.env_options)} "
+        f"x {config.n}, prompt {config.prompt}, {sampling}, engine {config.engine}"
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, get_type_hints
+
+from runners.support.settings import fits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,29 +17,33 @@ class Sample:
         index: The problem's place in its split.
         sample: Number of the completion among the n of its problem, from 0.
         question: The problem's text.
-        ground_truth: The true answer.
-        completion: The text, up to the stop text where one ended it.
-        num_tokens: Length in tokens, the end token included.
+        ground_truth: The true answer; None where the environment does not tell it.
+        completion: The text, up to the stop text where one ended it; the whole dialogue of several turns.
+        num_tokens: The tokens that the policy wrote, end tokens included.
         finish_reason: How the engine ended it: "stop", "length" or "abort".
-        reward: What the environment's step returned for it.
+        reward: The episode's return; None if the environment could not compute it.
+        correct: The environment's verdict; None where it gives none.
+        num_turns: Steps of the episode.
         batch: Number of the batch it was generated in.
-        batch_seconds: Time the engine took for that batch.
+        batch_seconds: Time that sampling that batch took.
     """
 
     index: int
     sample: int
     question: str
-    ground_truth: str
+    ground_truth: str | None = None
     completion: str
     num_tokens: int
     finish_reason: str
-    reward: float
+    reward: float | None
     batch: int
     batch_seconds: float
+    correct: bool | None = None
+    num_turns: int = 1
 
     def to_row(self) -> dict[str, Any]:
         """Returns the row, without grades."""
-        return {name: getattr(self, name) for name in _TYPES}
+        return {name: getattr(self, name) for name in _FIELDS}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], *, where: str) -> Sample:
@@ -50,23 +56,22 @@ class Sample:
         Raises:
             ValueError: If a column is missing or not of its type.
         """
-        wrong = [name for name, kind in _TYPES.items() if not _is_a(row.get(name), kind)]
+        known = {name: row[name] for name in _FIELDS if name in row}
+        wrong = [
+            name
+            for name, field in _FIELDS.items()
+            if (name in row or field.default is MISSING) and not fits(row.get(name), _HINTS[name])
+        ]
         if wrong:
-            expected = ", ".join(f"{name} ({_TYPES[name].__name__})" for name in wrong)
+            expected = ", ".join(f"{name} ({_FIELDS[name].type})" for name in wrong)
             raise ValueError(
                 f"{where}: missing or of another type: {expected}. Rows are those that evaluate.py writes."
             )
-        return cls(**{name: row[name] for name in _TYPES})
+        return cls(**known)
 
 
-_KINDS: dict[str, type] = {"int": int, "str": str, "float": float}
-_TYPES = {field.name: _KINDS[str(field.type)] for field in fields(Sample)}
-
-
-def _is_a(value: object, kind: type) -> bool:
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return isinstance(value, kind) and not isinstance(value, bool)
+_FIELDS = {field.name: field for field in fields(Sample)}
+_HINTS = get_type_hints(Sample)
 
 
 def complete_problems(samples: Iterable[Sample]) -> tuple[list[list[Sample]], int]:

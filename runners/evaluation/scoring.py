@@ -12,6 +12,7 @@ import numpy as np
 from agents.stop_text import cut_at_stop
 from gsm8k_env.final_answer import read_answer
 from gsm8k_env.grading import Grade, GradingMode, grade
+from runners.evaluation.prompts import ENVIRONMENT
 from runners.evaluation.samples import Sample
 from runners.evaluation.statistics import (
     Estimate,
@@ -48,14 +49,14 @@ class ModeScore:
     Attributes:
         accuracy: Mean over all completions (avg@n), its standard error clustered by problem.
         interval: Wilson's 95 % interval of the accuracy.
-        answered: Share of completions in which the mode finds an answer.
+        answered: Share of completions in which the mode finds an answer; None where the environment judges.
         pass_at: k -> unbiased pass@k.
-        majority_at: k -> maj@k.
+        majority_at: k -> maj@k; none where the environment judges, which names no answers.
     """
 
     accuracy: Estimate
     interval: tuple[float, float]
-    answered: float
+    answered: float | None
     pass_at: Mapping[int, Estimate]
     majority_at: Mapping[int, Estimate]
 
@@ -65,7 +66,7 @@ def grade_sample(sample: Sample, stop: tuple[str, ...], modes: Sequence[str]) ->
     text = cut_at_stop(sample.completion, stop)
     return ScoredSample(
         sample=sample,
-        grades={mode: _grade(text, sample.ground_truth, mode) for mode in modes},
+        grades={mode: _grade(sample, text, mode) for mode in modes},
         truncated=sample.finish_reason == "length" and text == sample.completion,
     )
 
@@ -84,17 +85,21 @@ def score_mode(problems: Sequence[Sequence[ScoredSample]], mode: str, ks: Sequen
     accuracy = mean_over_problems(correct.mean(axis=1))
     ks = [k for k in ks if k <= n]
     counts = correct.sum(axis=1).tolist()
-    votes = [wrong_votes(group) for group in grades]
+    names_answers = mode != ENVIRONMENT
+    votes = [wrong_votes(group) for group in grades] if names_answers else []
     return ModeScore(
         accuracy=accuracy,
         interval=wilson_interval(accuracy.value, effective_trials(accuracy, num_problems, n)),
-        answered=float(np.mean([[g.extracted is not None for g in group] for group in grades])),
+        answered=float(np.mean([[g.extracted is not None for g in group] for group in grades]))
+        if names_answers
+        else None,
         pass_at={k: mean_over_problems([pass_at_k(n, c, k) for c in counts]) for k in ks},
         majority_at={
             k: mean_over_problems(
                 [majority_at_k(c, wrong, n - c - sum(wrong), k) for c, wrong in zip(counts, votes, strict=True)]
             )
             for k in ks
+            if names_answers
         },
     )
 
@@ -108,8 +113,12 @@ def wrong_votes(grades: Sequence[Grade]) -> list[int]:
     return sorted(Counter(value for value in values if value is not None).values())
 
 
-def _grade(text: str, ground_truth: str, mode: str) -> Grade:
+def _grade(sample: Sample, text: str, mode: str) -> Grade:
+    if mode == ENVIRONMENT:
+        return Grade(correct=bool(sample.correct), extracted=None, method=None)
+    if sample.ground_truth is None:
+        raise ValueError(f"Problem {sample.index} has no ground_truth, so --prompt {ENVIRONMENT} alone can score it.")
     if mode != PHRASE:
-        return grade(text, ground_truth, cast(GradingMode, mode))
-    flexible = grade(text, ground_truth)
+        return grade(text, sample.ground_truth, cast(GradingMode, mode))
+    flexible = grade(text, sample.ground_truth)
     return flexible if flexible.method == "phrase" else Grade(correct=False, extracted=None, method=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -27,13 +27,18 @@ class Environments:
         """Returns `count` of them, always the same ones."""
         made = self._made[name]
         while len(made) < count:
-            made.append(gym.make(self._id, disable_env_checker=True, **self._options[name]))
+            made.append(make_environment(self._id, self._options[name]))
         return made[:count]
 
     def num_problems(self, name: EnvName) -> int | None:
         """Returns how many problems the environment says it has (`num_problems`), or None if it does not say."""
         (env,) = self.take(1, name)
         return int(env.get_wrapper_attr("num_problems")) if env.has_wrapper_attr("num_problems") else None
+
+    def data_fingerprint(self, name: EnvName) -> str | None:
+        """Returns the fingerprint of the environment's data (`problems.fingerprint`), or None if it has none."""
+        (env,) = self.take(1, name)
+        return env.get_wrapper_attr("problems").fingerprint if env.has_wrapper_attr("problems") else None
 
     def spaces(self) -> tuple[gym.Space[str], gym.Space[str]]:
         """Returns the spaces of observations and actions."""
@@ -48,20 +53,39 @@ class Environments:
             made.clear()
 
 
-def reset_alike(group: list[gym.Env[str, str]], reset: GroupReset) -> str:
-    """Resets the environments of a group; returns their observation.
+def make_environment(env_id: str, options: Mapping[str, Any]) -> gym.Env[str, str]:
+    """Makes one environment.
+
+    Raises:
+        ValueError: If there is none of this id, or it does not take one of the options.
+    """
+    try:
+        return gym.make(env_id, disable_env_checker=True, **options)
+    except (gym.error.Error, ModuleNotFoundError) as error:
+        raise ValueError(
+            f"There is no environment {env_id!r} ({error}). One of your own is named with the module that registers "
+            "it: package.module:Name-v0."
+        ) from error
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise ValueError(f"Environment {env_id!r} does not take one of the options {dict(options)}: {error}") from error
+
+
+def reset_alike(group: Sequence[gym.Env[str, str]], reset: GroupReset) -> tuple[str, dict[str, Any]]:
+    """Resets the environments of a group; returns their observation, and the first one's info.
 
     Raises:
         ValueError: If they pose different problems.
     """
-    observations = {env.reset(seed=reset.seed, options=reset.options)[0] for env in group}
-    if len(observations) > 1:
+    posed = [env.reset(seed=reset.seed, options=reset.options) for env in group]
+    if (different := len({observation for observation, _ in posed})) > 1:
         raise ValueError(
             f"{group[0].spec.id if group[0].spec else group[0]}: environments reset with seed={reset.seed} and "
-            f"options={reset.options} pose {len(observations)} different problems. A group needs one: draw the problem "
+            f"options={reset.options} pose {different} different problems. A group needs one: draw the problem "
             "from self.np_random after super().reset(seed=seed)."
         )
-    return observations.pop()
+    return posed[0]
 
 
 def resolved_options(env_id: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +93,7 @@ def resolved_options(env_id: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
     An environment that has such options names their resolved values in `resolved_options`.
     """
-    env = gym.make(env_id, disable_env_checker=True, **options)
+    env = make_environment(env_id, options)
     resolved = env.get_wrapper_attr("resolved_options") if env.has_wrapper_attr("resolved_options") else {}
     env.close()
     return {**options, **resolved}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -21,6 +22,7 @@ class Episode:
         group_id: The group it belongs to.
         member: Its number in the group, from 0.
         observation: What `reset` returned.
+        info: Likewise.
         prompt: Its token ids.
 
     Attributes:
@@ -28,19 +30,26 @@ class Episode:
     """
 
     def __init__(
-        self, env: gym.Env[str, str], *, group_id: int, member: int, observation: str, prompt: Sequence[int]
+        self,
+        env: gym.Env[str, str],
+        *,
+        group_id: int,
+        member: int,
+        observation: str,
+        info: Mapping[str, Any],
+        prompt: Sequence[int],
     ) -> None:
         self.group_id = group_id
         self.member = member
         self.token_ids = list(prompt)
         self._env = env
         self._observations = [observation]
+        self._reset_info = self._step_info = info
         self._num_prompt_tokens = len(prompt)
         self._completions: list[Completion] = []
         self._mask: list[bool] = []
         self._logprobs: list[float] = []
         self._reward = 0.0
-        self._correct: bool | None = None
         self._ended = self._cut = False
 
     def step(self, completion: Completion) -> None:
@@ -49,7 +58,7 @@ class Episode:
         self._append(completion.token_ids, own=True, logprobs=completion.logprobs)
         observation, reward, terminated, truncated, info = self._env.step(completion.text)
         self._reward += float(reward)
-        self._correct = bool(info["correct"]) if "correct" in info else None
+        self._step_info = info
         self._ended = terminated or truncated
         self._observations.append(observation)
 
@@ -81,9 +90,10 @@ class Episode:
             rollout_logprobs=np.array(self._logprobs, dtype=np.float32),
             policy_version=self._completions[0].policy_version,
             reward=self._reward,
-            correct=self._correct,
+            correct=bool(self._step_info["correct"]) if "correct" in self._step_info else None,
             finish_reason="length" if self._cut else self._completions[-1].finish_reason,
             num_turns=len(self._completions),
+            info=_plain({**self._reset_info, **self._step_info}),
         )
 
     def _append(self, token_ids: Sequence[int], *, own: bool, logprobs: Sequence[float]) -> None:
@@ -97,3 +107,7 @@ class Episode:
         return first.text + "".join(
             f"\n\n[user]\n{observation}\n\n[assistant]\n{completion.text}" for observation, completion in turns
         )
+
+
+def _plain(info: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in info.items() if isinstance(value, (str, int, float, bool, type(None)))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -36,7 +36,7 @@ class SampleRequest:
         resets: [N'] the groups to sample.
         sampling: How; `sampling.n` is the group size G. `sampling.seed` is not read.
         seed: The run's: with env, group, member and turn it decides a sequence's random numbers (`sequence_seed`).
-        max_prompt_tokens: Longer prompts are dropped and counted.
+        max_prompt_tokens: Longer prompts are dropped and counted; None leaves the context's limit.
         max_episode_tokens: No turn begins behind this many tokens of an episode; None leaves the context's limit.
         env: Which environment: that of training or that of evaluation.
     """
@@ -44,7 +44,7 @@ class SampleRequest:
     resets: Sequence[GroupReset]
     sampling: SamplingParams
     seed: int
-    max_prompt_tokens: int
+    max_prompt_tokens: int | None = None
     max_episode_tokens: int | None = None
     env: EnvName = "train"
 
@@ -93,6 +93,7 @@ class Rollout(SampledTokens):
         finish_reason: How generation ended in the last turn; "length" too where the episode's tokens left no room for
             another turn.
         num_turns: Steps of the episode, >= 1.
+        info: What `reset` told and, over it, the last `step`: texts, numbers, flags and None; nothing else travels.
     """
 
     group_id: int
@@ -102,6 +103,7 @@ class Rollout(SampledTokens):
     correct: bool | None
     finish_reason: FinishReason
     num_turns: int = 1
+    info: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

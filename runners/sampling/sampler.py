@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,11 +26,15 @@ class Sampler:
     Args:
         environments: Known through Gymnasium alone.
         agent: The engine, known through `agents.Agent` alone.
+        encode: First observation -> the prompt's token ids; None is the agent's `encode`.
     """
 
-    def __init__(self, environments: Environments, agent: Agent) -> None:
+    def __init__(
+        self, environments: Environments, agent: Agent, encode: Callable[[str], Sequence[int]] | None = None
+    ) -> None:
         self._environments = environments
         self._agent = agent
+        self._encode = encode or agent.encode
 
     def sample(self, request: SampleRequest) -> SampleResult:
         """Samples every group of `request`.
@@ -42,11 +47,11 @@ class Sampler:
         episodes: list[Episode] = []
         for i, reset in enumerate(request.resets):
             group = envs[i * size : (i + 1) * size]
-            observation = reset_alike(group, reset)
-            prompt = self._agent.encode(observation)
-            if len(prompt) <= request.max_prompt_tokens:
+            observation, info = reset_alike(group, reset)
+            prompt = self._encode(observation)
+            if len(prompt) <= (request.max_prompt_tokens or self._agent.max_model_len - 1):
                 episodes += [
-                    Episode(env, group_id=reset.group_id, member=j, observation=observation, prompt=prompt)
+                    Episode(env, group_id=reset.group_id, member=j, observation=observation, info=info, prompt=prompt)
                     for j, env in enumerate(group)
                 ]
         self._play(episodes, request)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 import ray
 import torch
@@ -13,6 +14,7 @@ from _algorithm_runs import HeldOutProblems, Protocol, RunFolder, RunKey, train_
 import agents
 from runners.objectives.algorithms import ALGORITHMS
 from runners.rllib.grpo import GRPO
+from runners.sampling.problems import evaluation_resets
 from tests.benchmarks.records import record
 
 SMALL = Protocol(
@@ -112,10 +114,14 @@ def test_what_the_protocol_holds_equal_is_not_the_algorithms_to_set(monkeypatch:
 def test_held_out_problems_by_level() -> None:
     """The scripted agent always answers alike, so a level's share is that of the problems with this answer."""
     held_out = HeldOutProblems(replace(SMALL, eval_problems=40))
-    (_, ones), (_, twos) = held_out._levels
-    answer = ones[0].ground_truth
+    truths = []
+    for level in (1, 2):
+        env = gym.make("gsm8k_env:GSM8K-v0", split="test", dataset=f"builtin:{level}")
+        resets = evaluation_resets(env.get_wrapper_attr("num_problems"), 40)
+        truths.append([env.reset(options=reset.options)[1]["ground_truth"] for reset in resets])
+    answer = truths[0][0]
     agent = agents.make("scripted", script=lambda prompt, sample: f"#### {answer}")
-    shares = [sum(p.ground_truth == answer for p in problems) / 40 for problems in (ones, twos)]
+    shares = [level.count(answer) / 40 for level in truths]
     assert held_out.accuracy(agent, n=2, temperature=1.0) == shares
     assert shares[0] > 0
 

@@ -4,13 +4,19 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import agents
+from agents import SamplingParams
 from runners.evaluation.command_line import main
+from runners.sampling.environments import Environments
+from runners.sampling.problems import evaluation_resets
+from runners.sampling.rollout import SampleRequest
+from runners.sampling.sampler import Sampler
 from tests.runners.evaluation.seeded_agent import SeededAgent
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -43,14 +49,17 @@ def results(folder: Path) -> dict[str, Any]:
 def test_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(tmp_path, *SAMPLED, "--prompt", "chat-boxed") == 0
     out = capsys.readouterr().out
-    assert "10 test problems of builtin:1-2 x 4, prompt chat-boxed, temperature 1, engine seeded" in out
+    assert (
+        "10 problems of gsm8k_env:GSM8K-v0 {'split': 'test', 'dataset': 'builtin:1-2', 'instruction': 'boxed'} x 4, "
+        in out
+    )
     assert "problem 10/10" in out
     assert "maj@4" in out
     saved, samples = results(tmp_path), rows(tmp_path)
     assert len(samples) == 40
     assert set(samples[0]) == {
-        "index", "sample", "question", "ground_truth", "completion", "num_tokens", "finish_reason", "reward", "batch",
-        "truncated", "grades",
+        "index", "sample", "question", "ground_truth", "completion", "num_tokens", "finish_reason", "reward", "correct",
+        "num_turns", "batch", "truncated", "grades",
     }  # fmt: skip
     assert set(samples[0]["grades"]) == {"boxed", "strict", "flexible"}
     # The environment's reward and the flexible grade are one rule.
@@ -62,6 +71,55 @@ def test_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert saved["evaluation"]["model_fingerprint"]
     assert saved["sessions"][0]["command"].startswith("python runners/evaluate.py --engine seeded")
     assert {"versions", "commit", "threads", "time"} <= set(saved["sessions"][0])
+
+
+def test_the_problems_and_rewards_are_those_of_training_s_evaluation(tmp_path: Path) -> None:
+    """The same completions as a Sampler of one's own gives, problem by problem."""
+    evaluate(tmp_path, *SAMPLED)
+    environments = Environments("gsm8k_env:GSM8K-v0", {"eval": {"split": "test", "dataset": "builtin:1-2"}})
+    resets = [
+        replace(reset, group_id=reset.options["index"])
+        for reset in evaluation_resets(environments.num_problems("eval"), 10)
+        if reset.options
+    ]
+    sampling = SamplingParams(n=4, temperature=1.0, max_tokens=512)
+    request = SampleRequest(resets=resets, sampling=sampling, seed=0, env="eval")
+    rollouts = Sampler(environments, SeededAgent()).sample(request).rollouts
+    assert [(row["index"], row["completion"], row["reward"]) for row in rows(tmp_path)] == [
+        (rollout.group_id, rollout.text, rollout.reward) for rollout in rollouts
+    ]
+
+
+def test_several_turns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--env", "gsm8k_env:GSM8KMultiTurn-v0", "--env-option", "split=test", "--dataset", "builtin:1"]
+    assert evaluate(tmp_path, *options, *SAMPLED) == 0
+    samples, saved = rows(tmp_path), results(tmp_path)
+    assert {1, 3} <= {row["num_turns"] for row in samples} <= {1, 2, 3}
+    assert all(row["completion"].count("[assistant]") == row["num_turns"] - 1 for row in samples)
+    assert all(row["ground_truth"] in row["completion"] for row in samples if row["correct"])
+    assert any(row["correct"] for row in samples)
+    scores = saved["results"]["scores"]
+    assert list(scores) == ["environment"]
+    assert scores["environment"]["accuracy"] == pytest.approx(sum(row["correct"] for row in samples) / 40)
+    assert scores["environment"]["pass_at_k"].keys() == {"1", "2", "4"} and not scores["environment"]["maj_at_k"]
+    turns = sum(row["num_turns"] for row in samples) / 40
+    assert f"{turns:.2f} turns" in capsys.readouterr().out
+    assert main(["--score", str(tmp_path / "samples.jsonl")]) == 0
+    assert results(tmp_path)["results"]["scores"]["environment"]["accuracy"] == scores["environment"]["accuracy"]
+
+
+def test_an_environment_of_the_users_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is endless, says neither `correct` nor an answer, and cannot compute its rewards."""
+    options = ["--env", "tests.runners.addition_env:Addition-v0", "--env-option", "digits=1", *SAMPLED]
+    assert evaluate(tmp_path / "graded", *options) == 0
+    samples, saved = rows(tmp_path / "graded"), results(tmp_path / "graded")["results"]
+    assert saved["scores"] == {}
+    assert saved["reward"]["value"] == pytest.approx(sum(row["reward"] for row in samples) / 40)
+    assert 0 < saved["reward"]["value"] < 1
+    assert len({row["question"] for row in samples}) > 5
+    assert evaluate(tmp_path / "missing", *options, "--env-option", "reward=missing") == 0
+    assert results(tmp_path / "missing")["results"]["reward"] is None
+    assert "40 rewards are missing" in capsys.readouterr().out
 
 
 def test_every_problem_has_a_seed_of_its_own(tmp_path: Path) -> None:
@@ -213,6 +271,10 @@ def test_few_shot_rewards_end_at_the_next_question(tmp_path: Path) -> None:
         (["--top-p", "2"], "must be in (0, 1]"),
         (["--engine-option", "max_model_len"], "expected NAME=VALUE"),
         (["--engine-option", "colour=red"], "has no option 'colour'"),
+        (["--env", "Nowhere-v0"], "There is no environment 'Nowhere-v0'"),
+        (["--env", "nowhere.at.all:X-v0"], "There is no environment 'nowhere.at.all:X-v0'"),
+        (["--env-option", "colour=red"], "does not take one of the options"),
+        (["--env", "gsm8k_env:GSM8KMultiTurn-v0", "--prompt", "fewshot-5"], "prompts by name are for GSM8K-v0"),
         (["--prompt", "fewshot-5", "--engine-option", "max_model_len=100"], "the model's context is 100"),
         (["--generate-only", "--score", "samples.jsonl"], "exclude each other"),
         (["--score", "nowhere/samples.jsonl"], "There is no file"),
