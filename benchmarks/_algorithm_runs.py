@@ -29,7 +29,7 @@ LEVELS = (1, 2)
 
 # One seed for every evaluation of every run, so that the noise of sampling is as alike as it can be.
 _EVALUATION_SEED = 2**20
-_STEP_COLUMNS = ("reward_mean", "completion_tokens_mean", "truncated_share", "flat_group_share")
+_STEP_COLUMNS = ("reward_mean", "completion_tokens_mean", "truncated_share", "zero_variance_share")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

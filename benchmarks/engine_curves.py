@@ -73,8 +73,8 @@ def summary(rows: Rows) -> dict[str, Any]:
         "eval_problems": evaluated[0]["eval_num_problems"],
         "eval_accuracy": {str(int(row["step"])): row["eval_accuracy"] for row in evaluated},
         "eval_sampled_accuracy": {str(int(row["step"])): row["eval_sampled_accuracy"] for row in evaluated},
-        "logprob_diff_mean": statistics.mean(row["logprob_diff_mean"] for row in steps),
-        "logprob_diff_max": max(row["logprob_diff_max"] for row in steps),
+        "rollout_logprob_diff_mean": statistics.mean(row["rollout_logprob_diff_mean"] for row in steps),
+        "rollout_logprob_diff_max": max(row["rollout_logprob_diff_max"] for row in steps),
         "sync_logprob_diff_max": max(row["sync_logprob_diff"] for row in steps),
     }
 
@@ -114,7 +114,7 @@ def show(figures: dict[str, dict[str, Any]]) -> None:
         shares = " | ".join(f"{row['share'][part]:.1%}" for part in PARTS)
         rewards = f"{row['reward_first']:.3f} | {row['reward_last_5']:.3f}"
         speed = f"{row['step_s_median']:.2f} | {shares} | {row['sample_tokens_per_s_median']:.0f}"
-        print(f"| {engine} | {speed} | {rewards} | {row['logprob_diff_mean']:.1e} |")
+        print(f"| {engine} | {speed} | {rewards} | {row['rollout_logprob_diff_mean']:.1e} |")
 
 
 def _interpreter(text: str) -> tuple[str, str]:

@@ -82,8 +82,8 @@ def figures_of(run: dict[str, Any], given_peak: float | None) -> dict[str, Any]:
         "peak_tflops": peak,
         "mfu": None if peak is None else 6 * run["parameters"] * training / (peak * 1e12),
         **{f"{part}_s": statistics.median(row[f"{part}_s"] for row in rows) for part in ("sample", "update", "sync")},
-        "logprob_diff_mean": statistics.mean(row["logprob_diff_mean"] for row in run["rows"]),
-        "logprob_diff_max": max(row["logprob_diff_max"] for row in run["rows"]),
+        "rollout_logprob_diff_mean": statistics.mean(row["rollout_logprob_diff_mean"] for row in run["rows"]),
+        "rollout_logprob_diff_max": max(row["rollout_logprob_diff_max"] for row in run["rows"]),
         "sync_logprob_diff_max": max(row["sync_logprob_diff"] for row in run["rows"]),
         "reward_first": run["rows"][0]["reward_mean"],
         "reward_last": run["rows"][-1]["reward_mean"],
@@ -150,7 +150,7 @@ def show(engine: str, figures: dict[str, Any]) -> None:
     print(f"| s a step: sample, update, sync | {', '.join(parts)} |")
     print(f"| torch's memory peak, learner's process | {_gib(figures['learner_peak_bytes'])} |")
     print(f"| nvidia-smi before, peak | {device_memory if figures['device_memory_peak_mib'] else 'none'} |")
-    differences = f"{figures['logprob_diff_mean']:.2g}, {figures['logprob_diff_max']:.2g}"
+    differences = f"{figures['rollout_logprob_diff_mean']:.2g}, {figures['rollout_logprob_diff_max']:.2g}"
     print(f"| logprob difference engine to learner: mean, max | {differences} |")
     print(f"| the same after a sync, largest mean | {figures['sync_logprob_diff_max']:.2g} |")
     print(f"| weights by | {figures['weight_transfer']} |")

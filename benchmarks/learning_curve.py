@@ -40,7 +40,9 @@ def summary(rows: list[dict[str, float]]) -> dict[str, float]:
     for kind, name in NAMES.items():
         figures[f"{kind}_before"], figures[f"{kind}_after"] = evaluated[0][name], evaluated[-1][name]
     figures["train_s"] = sum(row.get(part, 0.0) for row in rows for part in ("sample_s", "update_s", "sync_s"))
-    figures["first_logprob_diff_mean"] = next(r["logprob_diff_mean"] for r in rows if "logprob_diff_mean" in r)
+    figures["first_logprob_diff_mean"] = next(
+        r["rollout_logprob_diff_mean"] for r in rows if "rollout_logprob_diff_mean" in r
+    )
     return figures
 
 

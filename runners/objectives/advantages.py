@@ -23,13 +23,13 @@ class GroupAdvantages:
         advantages: [B] float64; 0 where not valid.
         valid: [B] bool; False where the reward is missing or its group has fewer than two rewards to compare.
         num_groups: Distinct group ids.
-        num_flat_groups: Groups of two or more known rewards, all of them equal: they teach nothing.
+        num_zero_variance_groups: Groups of two or more known rewards, all of them equal: they teach nothing.
     """
 
     advantages: np.ndarray
     valid: np.ndarray
     num_groups: int
-    num_flat_groups: int
+    num_zero_variance_groups: int
 
 
 AdvantageFunction = Callable[[np.ndarray, np.ndarray], GroupAdvantages]
@@ -69,7 +69,7 @@ class _Groups:
     count: np.ndarray  # [B] known rewards in the row's group
     mean: np.ndarray  # [B] of the row's group
     std: np.ndarray  # [B] of the row's group; NaN where count <= ddof
-    flat: np.ndarray  # [B] bool, all known rewards of the row's group are equal
+    zero_variance: np.ndarray  # [B] bool, all known rewards of the row's group are equal
     index: np.ndarray  # [B] which group, 0..num_groups-1
     num_groups: int
 
@@ -92,21 +92,27 @@ def _group(rewards: np.ndarray, group_ids: np.ndarray, ddof: int = DDOF) -> _Gro
     np.maximum.at(high, index[known], rewards[known])
     spread = [array[index] for array in (count, mean, std, low >= high)]
     return _Groups(
-        known=known, count=spread[0], mean=spread[1], std=spread[2], flat=spread[3], index=index, num_groups=len(ids)
+        known=known,
+        count=spread[0],
+        mean=spread[1],
+        std=spread[2],
+        zero_variance=spread[3],
+        index=index,
+        num_groups=len(ids),
     )
 
 
 def _result(
-    groups: _Groups, advantages: np.ndarray, valid: np.ndarray, *, flat_is_zero: bool = True
+    groups: _Groups, advantages: np.ndarray, valid: np.ndarray, *, zero_variance_is_zero: bool = True
 ) -> GroupAdvantages:
     # The mean of equal floats can differ from them in the last bit; dividing by eps would make that an advantage.
-    zero = ~valid | groups.flat if flat_is_zero else ~valid
-    flat_rows = groups.flat & (groups.count >= 2)
+    zero = ~valid | groups.zero_variance if zero_variance_is_zero else ~valid
+    zero_variance_rows = groups.zero_variance & (groups.count >= 2)
     return GroupAdvantages(
         advantages=np.where(zero, 0.0, advantages),
         valid=valid,
         num_groups=groups.num_groups,
-        num_flat_groups=len(np.unique(groups.index[flat_rows])),
+        num_zero_variance_groups=len(np.unique(groups.index[zero_variance_rows])),
     )
 
 
@@ -183,7 +189,7 @@ def gpg(rewards: np.ndarray, group_ids: np.ndarray) -> GroupAdvantages:
     """
     centred = group_advantages(rewards, group_ids, normalize_std=False)
     num_valid = len(np.unique(np.asarray(group_ids)[centred.valid]))
-    alpha = num_valid / max(1, num_valid - centred.num_flat_groups)
+    alpha = num_valid / max(1, num_valid - centred.num_zero_variance_groups)
     return replace(centred, advantages=alpha * centred.advantages)
 
 
@@ -191,7 +197,7 @@ def gpg(rewards: np.ndarray, group_ids: np.ndarray) -> GroupAdvantages:
 def reinforce(rewards: np.ndarray, group_ids: np.ndarray) -> GroupAdvantages:
     """The reward itself, no baseline (Williams 1992, https://doi.org/10.1007/BF00992696)."""
     groups = _group(rewards, group_ids)
-    return _result(groups, np.asarray(rewards, np.float64), groups.known, flat_is_zero=False)
+    return _result(groups, np.asarray(rewards, np.float64), groups.known, zero_variance_is_zero=False)
 
 
 @register_advantage("gae")
@@ -216,4 +222,4 @@ def _over_batch(rewards: np.ndarray, group_ids: np.ndarray, *, normalize_std: bo
     if len(rewards) < 2:
         raise ValueError("The batch has one completion, and no baseline: set num_prompts * group_size >= 2.")
     batch = group_advantages(rewards, np.zeros(len(rewards), np.int64), normalize_std=normalize_std)
-    return _result(_group(rewards, group_ids), batch.advantages, batch.valid, flat_is_zero=False)
+    return _result(_group(rewards, group_ids), batch.advantages, batch.valid, zero_variance_is_zero=False)

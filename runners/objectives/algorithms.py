@@ -101,7 +101,7 @@ ALGORITHMS["cispo"] = AlgorithmSpec(
 ALGORITHMS["gpg"] = AlgorithmSpec(
     paper="https://arxiv.org/abs/2504.02546",
     formula="A = alpha (r - mean_g), alpha = groups / groups with spread; -A log p",
-    expect="The plain policy gradient; the step keeps its size when many groups are flat. One update on each batch.",
+    expect="The plain policy gradient; the step keeps its size among zero-variance groups. One update on each batch.",
     settings={"advantage": "gpg", "surrogate": "reinforce"},
 )
 ALGORITHMS["ppo"] = AlgorithmSpec(

@@ -185,8 +185,8 @@ def policy_loss(inputs: ObjectiveInputs, config: ObjectiveConfig) -> tuple[torch
         kl_sum=masked_sum(kl, mask),
         importance_weight_sum=masked_sum(weights, mask),
         importance_capped_sum=masked_sum(weights >= (config.importance_cap or math.inf), mask),
-        logprob_diff_sum=gap_sum,
-        logprob_diff_max=gap_max,
+        rollout_logprob_diff_sum=gap_sum,
+        rollout_logprob_diff_max=gap_max,
     )
 
 

@@ -21,8 +21,8 @@ class PolicyStats:
         kl_sum: The chosen estimator of KL(current || reference), nats; 0 without a reference.
         importance_weight_sum: Weights between engine and learner; 1 each if not used.
         importance_capped_sum: Tokens whose weight was cut at the cap.
-        logprob_diff_sum: |old - rollout|, nats; 0 if the engine's logprobs are unknown.
-        logprob_diff_max: The largest of these.
+        rollout_logprob_diff_sum: |old - rollout|, nats; 0 if the engine's logprobs are unknown.
+        rollout_logprob_diff_max: The largest of these.
     """
 
     loss: float = 0.0
@@ -34,8 +34,8 @@ class PolicyStats:
     kl_sum: float = 0.0
     importance_weight_sum: float = 0.0
     importance_capped_sum: float = 0.0
-    logprob_diff_sum: float = 0.0
-    logprob_diff_max: float = 0.0
+    rollout_logprob_diff_sum: float = 0.0
+    rollout_logprob_diff_max: float = 0.0
 
     def __add__(self, other: PolicyStats) -> PolicyStats:
         """Maxima of the fields whose name ends in _max, sums of the others."""
@@ -79,6 +79,6 @@ class PolicyStats:
         return self._mean(self.importance_capped_sum)
 
     @property
-    def logprob_diff_mean(self) -> float:
+    def rollout_logprob_diff_mean(self) -> float:
         """Mean |old - rollout|, nats a token."""
-        return self._mean(self.logprob_diff_sum)
+        return self._mean(self.rollout_logprob_diff_sum)

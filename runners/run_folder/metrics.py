@@ -15,7 +15,7 @@ METRICS: dict[str, tuple[str, str]] = {
     ),
     "reward_std": (_ROLLOUTS, "Standard deviation of the same returns."),
     "accuracy": (_ROLLOUTS, "Share of episodes whose last step the environment calls correct, where it does."),
-    "flat_group_share": (
+    "zero_variance_share": (
         _ROLLOUTS,
         "Share of the groups trained on whose rewards, shaped, are all equal: they teach nothing.",
     ),
@@ -54,8 +54,8 @@ METRICS: dict[str, tuple[str, str]] = {
         "1 - var(target - value) / var(target) before the update: 1 is best; advantage=gae.",
     ),
     "grad_norm": (_LEARNER, "Norm of the gradient before clipping, mean over the optimizer steps."),
-    "logprob_diff_mean": (_LEARNER, "Mean |rollout - old logprob|: how far engine and learner disagree."),
-    "logprob_diff_max": (_LEARNER, "Largest |rollout - old logprob| of the step."),
+    "rollout_logprob_diff_mean": (_LEARNER, "Mean |rollout - old logprob|: how far engine and learner disagree."),
+    "rollout_logprob_diff_max": (_LEARNER, "Largest |rollout - old logprob| of the step."),
     "sample_s": (_ROLLOUTS, "Seconds of sampling, rewards included."),
     "update_s": (_ROLLOUTS, "Seconds of the update, advantages included."),
     "sync_s": (_ROLLOUTS, "Seconds of handing the weights to the agents."),

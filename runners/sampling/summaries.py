@@ -54,7 +54,7 @@ def step_summary(sample: StepSample) -> dict[str, float]:
 
 def group_summary(advantages: GroupAdvantages) -> dict[str, float]:
     """Returns the share of groups, of those trained on, whose rewards are all equal: they teach nothing."""
-    return {"flat_group_share": advantages.num_flat_groups / max(1, advantages.num_groups)}
+    return {"zero_variance_share": advantages.num_zero_variance_groups / max(1, advantages.num_groups)}
 
 
 def evaluation_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:

@@ -182,7 +182,7 @@ class Updater:
 
     def _statistics(self, stats: PolicyStats, grad_norm: float) -> dict[str, float]:
         """Returns what one optimizer step saw."""
-        warn_on_mismatch(stats.logprob_diff_mean, stats.logprob_diff_max)
+        warn_on_mismatch(stats.rollout_logprob_diff_mean, stats.rollout_logprob_diff_max)
         found = {
             "loss": stats.loss,
             "grad_norm": grad_norm,
@@ -190,9 +190,9 @@ class Updater:
             "approx_kl": stats.approx_kl,
             "clip_frac": stats.clip_frac,
             "importance_weight_mean": stats.importance_weight,
-            "logprob_diff_mean": stats.logprob_diff_mean,
+            "rollout_logprob_diff_mean": stats.rollout_logprob_diff_mean,
             "ratio_max": stats.ratio_max,
-            "logprob_diff_max": stats.logprob_diff_max,
+            "rollout_logprob_diff_max": stats.rollout_logprob_diff_max,
         }
         return found if self._reference is None else {**found, "ref_kl": stats.kl}
 

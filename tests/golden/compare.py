@@ -26,6 +26,9 @@ RENAMED: dict[str, str | None] = {
     "learner/gradients_default_optimizer_global_norm": None,
     "learner/gradients_vf_head_global_norm": None,
     "learner/total_loss": None,
+    "learner/logprob_diff_mean": "learner/rollout_logprob_diff_mean",
+    "learner/logprob_diff_max": "learner/rollout_logprob_diff_max",
+    "rollouts/flat_group_share": "rollouts/zero_variance_share",
 }
 # In vLLM's environment alone. SGLang is none: on a CPU it refuses deterministic inference, and so seeds no request.
 ENGINES = ("vllm",)

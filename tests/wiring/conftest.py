@@ -195,18 +195,12 @@ def make_config(
 
 
 @pytest.fixture
-def build(ray_of_this_package: Callable[[], None]) -> Iterator[Callable[[GRPOConfig], GRPO]]:
-    """Builds algorithms and stops them after the test."""
+def build(
+    ray_of_this_package: Callable[[], None], built: Callable[[GRPOConfig], GRPO]
+) -> Iterator[Callable[[GRPOConfig], GRPO]]:
+    """As `built`, with Ray started where it is not running."""
     ray_of_this_package()
-    built: list[GRPO] = []
-
-    def build_one(config: GRPOConfig) -> GRPO:
-        built.append(config.build_algo())
-        return built[-1]
-
-    yield build_one
-    for algo in built:
-        algo.stop()
+    yield built
     RecordingAgent.made.clear()
 
 

@@ -248,8 +248,8 @@ class Reference:
             "clip_frac": mean(seen["clip"]),
             "ratio_max": max(seen["ratio"]),
             "importance_weight_mean": mean(seen["weight"]),
-            "logprob_diff_mean": mean(seen["gap"]),
-            "logprob_diff_max": max(seen["gap"]),
+            "rollout_logprob_diff_mean": mean(seen["gap"]),
+            "rollout_logprob_diff_max": max(seen["gap"]),
         }
 
     def share(self, row: Row, rows: Sequence[Row]) -> float:

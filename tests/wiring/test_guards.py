@@ -25,7 +25,7 @@ def test_an_engine_that_agrees_is_not(start):
         warnings.simplefilter("always")
         step = run.step()
     assert not [warning for warning in caught if MISMATCH in str(warning.message)]
-    assert step.learner["logprob_diff_max"] < 1e-5
+    assert step.learner["rollout_logprob_diff_max"] < 1e-5
 
 
 @pytest.mark.parametrize("lag", [1, -1])

@@ -12,7 +12,7 @@ def test_rewards_that_are_missing_are_not_zero(start):
     assert step.rollouts["missing_rewards"] == 5
     assert step.rollouts["reward_mean"] == pytest.approx(6 / 11)  # of those that are known
     # Problem 2: three known ones, all equal. Of problem 3 one is known, which is no group to compare in.
-    assert step.rollouts["flat_group_share"] == 1 / 4
+    assert step.rollouts["zero_variance_share"] == 1 / 4
     lengths = [sum(episode.own) for episode in step.episodes]
     assert step.rollouts["completion_tokens_mean"] == pytest.approx(sum(lengths) / 16)
 
@@ -24,4 +24,4 @@ def test_all_rewards_of_a_batch_count(start):
     variance = sum((reward - sum(rewards) / 16) ** 2 for reward in rewards) / 16
     assert rollouts["reward_std"] == pytest.approx(variance**0.5)
     assert rollouts["missing_rewards"] == 0
-    assert rollouts["flat_group_share"] == 0
+    assert rollouts["zero_variance_share"] == 0

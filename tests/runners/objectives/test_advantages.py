@@ -38,12 +38,12 @@ def test_c13_ddof_and_eps_are_as_stated():
 def test_c13_zero_spread_gives_exactly_zero(name, reward, size):
     result = estimate(name, [reward] * size + [0.0, 1.0], [0] * size + [1, 1])
     assert (result.advantages[:size] == 0.0).all() and result.valid.all()
-    assert result.num_groups == 2 and result.num_flat_groups == 1
+    assert result.num_groups == 2 and result.num_zero_variance_groups == 1
 
 
-def test_c15_flat_groups_are_counted():
+def test_c15_zero_variance_groups_are_counted():
     result = estimate("grpo", [1, 1, 0, 0, 1, 0, NAN, NAN, 1, NAN], [0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
-    assert (result.num_groups, result.num_flat_groups) == (5, 2)
+    assert (result.num_groups, result.num_zero_variance_groups) == (5, 2)
 
 
 @pytest.mark.parametrize("name", sorted(ADVANTAGES))
@@ -105,9 +105,9 @@ def test_estimators_without_groups_by_hand():
     )
 
 
-def test_estimators_without_groups_learn_from_flat_groups_and_count_them():
+def test_estimators_without_groups_learn_from_zero_variance_groups_and_count_them():
     result = estimate("reinforce_batch", [1, 1, 0, 0], [0, 0, 1, 1])
-    assert result.advantages.tolist() == [0.5, 0.5, -0.5, -0.5] and result.num_flat_groups == 2
+    assert result.advantages.tolist() == [0.5, 0.5, -0.5, -0.5] and result.num_zero_variance_groups == 2
     assert estimate("reinforce", [1, 1], [0, 0]).advantages.tolist() == [1, 1]
     assert estimate("reinforce++", [0.1] * 3, [0, 1, 2]).advantages.tolist() == [0, 0, 0]
 
@@ -128,7 +128,7 @@ def test_users_own_estimator():
     @register_advantage("sign")
     def sign(rewards, group_ids):
         valid = np.ones(len(rewards), bool)
-        return GroupAdvantages(advantages=np.sign(rewards - 0.5), valid=valid, num_groups=1, num_flat_groups=0)
+        return GroupAdvantages(advantages=np.sign(rewards - 0.5), valid=valid, num_groups=1, num_zero_variance_groups=0)
 
     try:
         assert estimate("sign", [1, 0], [0, 0]).advantages.tolist() == [1, -1]
@@ -142,7 +142,7 @@ def rewards_themselves(rewards, group_ids):
 
 
 def one_for_all(rewards, group_ids):
-    return GroupAdvantages(advantages=np.zeros(1), valid=np.ones(1, bool), num_groups=1, num_flat_groups=0)
+    return GroupAdvantages(advantages=np.zeros(1), valid=np.ones(1, bool), num_groups=1, num_zero_variance_groups=0)
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,8 @@ def test_everything_by_hand():
     assert (stats.num_tokens, stats.clip_frac, stats.entropy) == (1, 0, 0.5)
     assert stats.kl == pytest.approx(k3) and stats.approx_kl == pytest.approx(math.exp(0.1) - 1.1)
     assert stats.ratio_max == pytest.approx(math.exp(0.1)) and stats.importance_weight == pytest.approx(1.1)
-    assert stats.importance_capped_frac == 1 and stats.logprob_diff_mean == pytest.approx(0.2)
-    assert stats.logprob_diff_max == pytest.approx(0.2) and stats.loss == pytest.approx(loss.item())
+    assert stats.importance_capped_frac == 1 and stats.rollout_logprob_diff_mean == pytest.approx(0.2)
+    assert stats.rollout_logprob_diff_max == pytest.approx(0.2) and stats.loss == pytest.approx(loss.item())
 
 
 def test_c1_rollout_reference_uses_the_engines_logprobs_alone():
@@ -264,8 +264,8 @@ def test_c22_difference_to_the_engine_is_measured_whichever_the_reference():
     gap = (inputs.old_logprobs - inputs.rollout_logprobs).abs()[inputs.loss_mask]
     for config in (PLAIN, EVERYTHING, ObjectiveConfig(ratio_reference="rollout", importance_cap=None)):
         stats = policy_loss(inputs, config)[1]
-        assert stats.logprob_diff_mean == pytest.approx(gap.mean().item())
-        assert stats.logprob_diff_max == pytest.approx(gap.max().item())
+        assert stats.rollout_logprob_diff_mean == pytest.approx(gap.mean().item())
+        assert stats.rollout_logprob_diff_max == pytest.approx(gap.max().item())
 
 
 def test_clip_frac_counts_tokens_without_gradient():

@@ -22,7 +22,7 @@ def test_a_run_with_it_counts_its_budget_and_resumes_exactly(build, tmp_path):
         assert later["num_sampled_completion_tokens_lifetime"] == total
     assert any(r["num_refill_rollouts"] > 0 for r in rows)
     for r in rows:
-        assert r["flat_group_share"] == 0 or r["num_refills"] == 8
+        assert r["zero_variance_share"] == 0 or r["num_refills"] == 8
         assert r["num_refill_rollouts"] % 4 == 0
         assert (r["num_sampled_completion_tokens"] > r["num_completion_tokens"]) == (r["num_refill_rollouts"] > 0)
 

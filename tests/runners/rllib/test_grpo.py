@@ -48,13 +48,13 @@ def test_c18_first_update_is_on_policy(build):
 
 def test_c22_engine_and_learner_agree_before_the_first_update(build):
     row = metrics_row(build(small_config()).train(), 1)
-    assert 0 < row["logprob_diff_mean"] < 1e-5
-    assert row["logprob_diff_max"] < 1e-3
+    assert 0 < row["rollout_logprob_diff_mean"] < 1e-5
+    assert row["rollout_logprob_diff_max"] < 1e-3
 
 
 def test_c2_temperature_scales_the_learners_logits_too(build):
     row = metrics_row(build(small_config(temperature=0.7)).train(), 1)
-    assert row["logprob_diff_mean"] < 1e-5
+    assert row["rollout_logprob_diff_mean"] < 1e-5
 
 
 def test_c23_the_agent_has_the_learners_weights_after_a_step(build):
@@ -163,7 +163,7 @@ def test_distributed(build, num_env_runners, num_learners):
     )
     rows = [metrics_row(algo.train(), step) for step in (1, 2)]
     assert rows[1]["policy_version"] == 2
-    assert rows[0]["logprob_diff_mean"] < 1e-5 and rows[1]["logprob_diff_mean"] < 1e-5
+    assert rows[0]["rollout_logprob_diff_mean"] < 1e-5 and rows[1]["rollout_logprob_diff_mean"] < 1e-5
     assert algo.evaluate()["greedy"]["num_problems"] == 8
 
 
@@ -178,7 +178,7 @@ def test_c24_a_killed_env_runner_is_restarted_and_the_step_repeated(build):
     deadline = time.monotonic() + 120  # Ray takes its time to start the process anew; steps go on meanwhile
     while (row := metrics_row(algo.train(), 2))["num_env_runner_restarts"] == 0:
         assert time.monotonic() < deadline
-    assert row["logprob_diff_mean"] < 1e-5
+    assert row["rollout_logprob_diff_mean"] < 1e-5
     assert algo.env_runner_group.num_healthy_remote_env_runners() == 2
 
 
@@ -249,7 +249,7 @@ def test_c15_groups_without_spread_are_counted_and_change_nothing(build):
     algo = build(small_config().agents(engine="scripted", sync_check_bound=None))
     before = policy_weights(algo)
     row = metrics_row(algo.train(), 1)
-    assert row["flat_group_share"] == 1.0
+    assert row["zero_variance_share"] == 1.0
     assert row["grad_norm"] == 0.0
     after = policy_weights(algo)
     assert all(np.array_equal(before[name], after[name]) for name in before)

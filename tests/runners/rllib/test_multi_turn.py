@@ -155,7 +155,7 @@ def test_grpo_trains_and_evaluates_on_the_real_environment(build):
     rows = [metrics_row(algo.train(), step) for step in (1, 2)]
     for row in rows:
         assert 1 < row["turns_mean"] <= 3
-        assert row["logprob_diff_mean"] < 1e-5
+        assert row["rollout_logprob_diff_mean"] < 1e-5
         assert all(math.isfinite(value) for value in row.values()), row
     assert rows[1]["policy_version"] == 2
     evaluation = algo.evaluate()

@@ -41,7 +41,7 @@ def assert_close(ours, theirs, atol=1e-6):
 
 def assert_same_rows(ours, theirs):
     for mine, other in zip(ours, theirs, strict=True):
-        assert_close(mine, other, atol=1e-5)  # logprob_diff_max is all rounding
+        assert_close(mine, other, atol=1e-5)  # rollout_logprob_diff_max is all rounding
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ class TestPaths:
         groups = agent_of(algo).groups
         assert [groups.count(name) for name in set(groups)] == ([3] if path == "collective" else [])
         assert [row["policy_version"] for row in rows] == [1, 2]
-        assert rows[1]["logprob_diff_mean"] < 1e-5
+        assert rows[1]["rollout_logprob_diff_mean"] < 1e-5
 
     @pytest.mark.slow
     @pytest.mark.parametrize("path", ["ipc", "collective"])
@@ -74,7 +74,7 @@ class TestPaths:
         algo = build(distributed)
         rows = [metrics_row(algo.train(), step) for step in (1, 2)]
         assert rows[1]["policy_version"] == 2
-        assert rows[1]["logprob_diff_mean"] < 1e-5
+        assert rows[1]["rollout_logprob_diff_mean"] < 1e-5
 
     @pytest.mark.slow
     def test_stopping_leaves_no_shared_memory(self, build, owned):
@@ -98,7 +98,7 @@ class TestPaths:
         assert engine_process(algo) != first
         assert row["policy_version"] == 1
         assert f"weight delivery by {path} failed (attempt 1 of 3)" in caplog.text
-        assert metrics_row(algo.train(), 2)["logprob_diff_mean"] < 1e-5
+        assert metrics_row(algo.train(), 2)["rollout_logprob_diff_mean"] < 1e-5
 
     @pytest.mark.slow
     def test_an_engine_that_goes_on_failing_stops_the_run(self, build, owned, monkeypatch):
