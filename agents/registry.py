@@ -55,14 +55,14 @@ def make(name: str, **options: Any) -> Agent:
     """Makes the agent registered under `name`.
 
     Args:
-        name: One of `registered()`.
+        name: One of `registered()`, or "package.module:Class".
         **options: Passed to the agent untouched, such as `model` and the engine's own options.
 
     Raises:
         ValueError: For an unknown name or option; the message lists the known ones.
         ImportError: If the engine is not installed; the message says the command that installs it.
     """
-    known = registered()
+    known = {**registered(), **({name: name} if ":" in name else {})}
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -61,7 +61,7 @@ def sleep(engine: str, args: argparse.Namespace) -> dict[str, Any]:
         algo.link.sleep()
         asleep = _settled_mib()
         # Wakes the engine, sends it the weights and compares it with the learner.
-        algo._deliver_weights()
+        algo.deliver_weights()
         return {"awake_mib": awake, "asleep_mib": asleep, "awake_again_mib": _settled_mib()}
 
 

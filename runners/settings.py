@@ -175,6 +175,12 @@ class UpdateSettings(Settings):
     """The optimizer steps on a batch, and their memory: `training(...)`."""
 
     lr: float = setting(1e-6, "AdamW's learning rate.", ">= 0", _not_negative)
+    update_timeout_s: float = setting(
+        3600.0,
+        "Bound on a call to remote learners, seconds: one that hangs ends the run. The driver's own has none.",
+        "> 0",
+        _positive,
+    )
     grad_clip: float | None = setting(
         1.0, "Largest norm of the gradient of the policy, and of the value head; None is no bound.", "> 0", _positive
     )

@@ -30,7 +30,8 @@ class TextEnvRunner(EnvRunner, Checkpointable):
     Attributes:
         environments: Of training and evaluation.
         agent: The engine; None without one.
-        sampler, receiver: For the driver to call; absent without an engine.
+        sampler, receiver: For the driver to call. Where the engine could not be started, asking for one raises why:
+            the driver learns it, where Ray would only start the process again and again.
         engine_failed: Whether a call has ended in an `EngineError` since the engine was started.
     """
 
@@ -40,14 +41,23 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         self.environments = Environments(self.config.env, {"train": self.config.env_config, "eval": evaluation})
         self.engine_failed = False
         self.agent: agents.Agent | None = None
+        self._start_error: Exception | None = None
         if self.worker_index or not self.num_workers:
-            self.agent = self._make_agent()
-            self.sampler = Sampler(self.environments, self.agent)
-            self.receiver = WeightReceiver(
-                self.agent,
-                node=ray.get_runtime_context().get_node_id(),
-                remote="url" in self.config.engine_options,
-            )
+            self._start_engine()
+
+    @property
+    def sampler(self) -> Sampler:
+        """Over the engine."""
+        if self._start_error is not None:
+            raise self._start_error
+        return self._sampler
+
+    @property
+    def receiver(self) -> WeightReceiver:
+        """Over the engine."""
+        if self._start_error is not None:
+            raise self._start_error
+        return self._receiver
 
     def sample(self, request: SampleRequest, **kwargs: Any) -> SampleResult:
         """Samples every group of `request`; the driver asks the Sampler itself."""
@@ -55,9 +65,13 @@ class TextEnvRunner(EnvRunner, Checkpointable):
 
     def restart_failed_engine(self) -> None:
         """Starts the engine anew if a call to it failed; its weights are the checkpoint's until the next delivery."""
-        if self.engine_failed and self.agent is not None:
+        if not self.engine_failed:
+            return
+        if self.agent is None:
+            self._start_engine()
+        else:
             self.agent.restart()
-            self.engine_failed = False
+        self.engine_failed = self._start_error is not None
 
     def get_spaces(self) -> dict[str, tuple[gym.Space, gym.Space]]:
         """Returns the environment's text spaces, and a placeholder for the RLModule, whose catalog knows no text."""
@@ -67,8 +81,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         }
 
     def assert_healthy(self) -> None:
-        """Raises if a remote env runner has no engine."""
-        assert self.agent is not None or not self.worker_index
+        """Does nothing: the driver asks for what it needs, and gets the reason where it is not there."""
 
     def get_metrics(self) -> dict[str, Any]:
         """Returns nothing: the driver computes the metrics from the rollouts."""
@@ -90,6 +103,20 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         self.environments.close()
         if self.agent is not None:
             self.agent.close()
+
+    def _start_engine(self) -> None:
+        try:
+            self.agent = self._make_agent()
+        except Exception as error:
+            if not self.worker_index:
+                raise
+            self._start_error = error
+            return
+        self._start_error = None
+        self._sampler = Sampler(self.environments, self.agent)
+        self._receiver = WeightReceiver(
+            self.agent, node=ray.get_runtime_context().get_node_id(), remote="url" in self.config.engine_options
+        )
 
     def _make_agent(self) -> agents.Agent:
         config = self.config

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import ray
 import torch
 from ray.rllib.core import ALL_MODULES, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.utils import force_list
 from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_TRAINED,
@@ -24,7 +26,7 @@ from runners.rllib.stored_weights import store
 from runners.settings import AdvantageSettings, CriticSettings, PolicySettings, UpdateSettings
 from runners.updating.critic import CriticUpdater
 from runners.updating.model import make_optimizers, make_reference
-from runners.updating.ranks import is_rank_0
+from runners.updating.ranks import is_rank_0, rank
 from runners.updating.scorer import Scorer
 from runners.updating.sharding import keep_state_full
 from runners.updating.updater import Updater
@@ -81,10 +83,10 @@ class GRPOLearner(BareModules, TorchLearner):
                 module_id=module_id, optimizer_name=name, optimizer=optimizer, params=parameters, lr_or_lr_schedule=lr
             )
 
-    def update(self, batch: Any = None, *, training_data: Any = None, timesteps: Any = None, **kwargs: Any) -> Any:
+    def update(self, *, training_data: Any, timesteps: Any = None, **kwargs: Any) -> Any:
         """Gives this learner's rows to the Updater, and returns the metrics, reduced."""
         self.before_gradient_based_update(timesteps=timesteps or {})
-        rows = training_data.batch if training_data is not None else batch
+        rows = training_data.batch
         for name, value in self.updater.update(dict(rows[DEFAULT_MODULE_ID])).items():
             reduce = "max" if name.endswith("_max") else "mean"
             self.metrics.log_value((DEFAULT_MODULE_ID, name), value, reduce=reduce)
@@ -146,3 +148,9 @@ class GRPOLearner(BareModules, TorchLearner):
     @property
     def _scorer(self) -> Scorer:
         return self.module[DEFAULT_MODULE_ID].scorer
+
+
+def update_from_shards(learner: GRPOLearner, *, shards: Sequence[TrainingData | ray.ObjectRef]) -> Any:
+    """Has a learner update from its rank's share of the rows; returns its metrics."""
+    shard = shards[rank()]
+    return learner.update(training_data=ray.get(shard) if isinstance(shard, ray.ObjectRef) else shard)

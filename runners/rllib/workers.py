@@ -3,11 +3,16 @@
 A call is an `operator.methodcaller`. What it raises returns as a value, since RLlib ends the process of a worker whose
 call raises, and a wrong setting would become an endless row of restarts. RLlib's calls and their traps are known here
 alone: its public `foreach_env_runner` returns no answer for a worker that died or is late, and no ids beside the
-answers; `foreach_learner` takes callables only.
+answers; `foreach_learner` takes callables only, and leaves out a learner that it knows to be dead.
+
+A worker that hangs cannot be ended from outside by public means: a remote env runner ends itself at its call's
+deadline, with the stack of what hung in its log, and Ray starts it anew. A learner's state is lost with it, so the run
+ends.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import operator
 import traceback
@@ -16,6 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ray.exceptions import RayError
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
@@ -25,6 +31,11 @@ logger = logging.getLogger(__name__)
 
 Call = Callable[[Any], Any]
 _MAX_ATTEMPTS = 4
+_GRACE_S = 5.0  # between the deadline at which a worker ends itself and the one at which nobody waits for it any more
+
+
+class WorkerLost(RuntimeError):
+    """A process that the run cannot go on without has died, hangs, or did not come back in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +69,9 @@ class EnvRunners:
         Raises:
             Exception: What a call raised, as it raised it; but an `EngineError` is a warning and no answer.
         """
-        function = partial(_answer, calls=calls, noun=self._noun)
+        if not calls:
+            return {}
+        function = partial(_answer, calls=calls, noun=self._noun, deadline_s=self._timeout_s)
         if list(calls) == [0]:
             answers = [function(self._group.local_env_runner)]
         else:
@@ -66,7 +79,7 @@ class EnvRunners:
                 function,
                 local_env_runner=False,
                 remote_worker_ids=list(calls),
-                timeout_seconds=self._timeout_s,
+                timeout_seconds=self._timeout_s + _GRACE_S,
             )
         for answer in answers:
             if isinstance(answer.error, EngineError):
@@ -92,7 +105,7 @@ class EnvRunners:
             restore: Brings dead env runners and engines back, with the current weights.
 
         Raises:
-            RuntimeError: If a call is still unanswered after several attempts.
+            WorkerLost: If a call is still unanswered after several attempts.
             Exception: What a call raised, as it raised it.
         """
         results: dict[int, Any] = {}
@@ -113,7 +126,7 @@ class EnvRunners:
                 _MAX_ATTEMPTS,
             )
             restore()
-        raise RuntimeError(
+        raise WorkerLost(
             f"{len(calls) - len(results)} of {len(calls)} calls to env runners failed {_MAX_ATTEMPTS} times in a row; "
             f"env runners alive: {self.ids() or 'none'}. The warnings above say why each one stopped."
         )
@@ -126,40 +139,48 @@ class Learners:
         group: RLlib's.
         noun: "updater", "sender", or "" for the learner itself.
         together: Whether rank 0 has an answer only if all are asked, as sharded ranks do.
+        timeout_s: Bound on a call to remote learners, in seconds; one in this process has none.
     """
 
-    def __init__(self, group: LearnerGroup, noun: str, *, together: bool) -> None:
-        self._group, self._noun, self._together = group, noun, together
+    def __init__(self, group: LearnerGroup, noun: str, *, together: bool, timeout_s: float) -> None:
+        self._group, self._noun, self._together, self._timeout_s = group, noun, together, timeout_s
 
     def ask(self, call: Call) -> Any:
         """Returns rank 0's answer.
 
         Raises:
-            RuntimeError: If it is gone.
+            WorkerLost: If a learner has died or is late.
             Exception: What a learner raised.
         """
-        return self._call(call, None if self._together or self._group.is_local else [0])
+        return self._call(call, None if self._together or self._group.is_local else [0])[0]
 
-    def tell(self, call: Call) -> None:
-        """Makes the call on every learner. Raises as `ask` does."""
-        self._call(call, None)
+    def tell(self, call: Call) -> list[Any]:
+        """Makes the call on every learner and returns their answers. Raises as `ask` does."""
+        return self._call(call, None)
 
-    def _call(self, call: Call, ids: list[int] | None) -> Any:
+    def _call(self, call: Call, ids: list[int] | None) -> list[Any]:
         function = partial(_answer, calls={0: call}, noun=self._noun)
-        results = self._group.foreach_learner(function, remote_actor_ids=ids)
-        answers = [result.get() for result in sorted(results, key=lambda result: result.actor_id or 0)]
-        if not answers:
-            raise RuntimeError("Rank 0 of the learners has died.")
-        for answer in answers:
-            error = answer if isinstance(answer, Exception) else answer.error
-            if error is not None:
-                raise error
-        return answers[0].value
+        results = self._group.foreach_learner(function, remote_actor_ids=ids, timeout_seconds=self._timeout_s)
+        answers = {result.actor_id or 0: result.get() for result in results}
+        # One that died first: what the others raise then is that it was gone.
+        for number, answer in answers.items():
+            if isinstance(answer, RayError):
+                raise WorkerLost(f"Learner {number} is gone, and its state with it: {answer}") from answer
+        if missing := set(ids or range(max(1, len(self._group)))) - answers.keys():
+            raise WorkerLost(f"Learners {sorted(missing)} have died, or did not answer within {self._timeout_s:g} s.")
+        for answer in answers.values():
+            if answer.error is not None:
+                raise answer.error
+        return [answers[number].value for number in sorted(answers)]
 
 
-def _answer(worker: Any, *, calls: Mapping[int, Call], noun: str) -> _Answer:
-    """Makes this worker's call, where it lives."""
+def _answer(worker: Any, *, calls: Mapping[int, Call], noun: str, deadline_s: float | None = None) -> _Answer:
+    """Makes this worker's call, where it lives; a remote env runner ends its process at the deadline."""
     number = getattr(worker, "worker_index", None) or 0
+    watched = deadline_s is not None and number > 0
+    if deadline_s is not None and number > 0:
+        # A thread of C code, which needs no lock of Python's; 2 is stderr.
+        faulthandler.dump_traceback_later(deadline_s, exit=True, file=2)
     try:
         return _Answer(worker=number, value=calls[number](operator.attrgetter(noun)(worker) if noun else worker))
     except Exception as error:
@@ -167,3 +188,6 @@ def _answer(worker: Any, *, calls: Mapping[int, Call], noun: str) -> _Answer:
             worker.engine_failed = True
         error.add_note(f"Raised in {type(worker).__name__} {number}:\n{traceback.format_exc()}")
         return _Answer(worker=number, error=error)
+    finally:
+        if watched:
+            faulthandler.cancel_dump_traceback_later()

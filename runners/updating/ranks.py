@@ -18,9 +18,14 @@ def num_ranks() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def rank() -> int:
+    """Returns which of the learners this process is; 0 without a process group."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
 def is_rank_0() -> bool:
     """Returns whether this process speaks for all learners: it writes, sends and answers."""
-    return not dist.is_initialized() or dist.get_rank() == 0
+    return rank() == 0
 
 
 def over_ranks(combine: Callable[[S, S], S], part: S) -> S:

@@ -30,7 +30,7 @@ class Senders(Protocol):
         """Returns rank 0's answer, or raises what it raised."""
         ...
 
-    def tell(self, call: Callable[[Any], Any]) -> None:
+    def tell(self, call: Callable[[Any], Any]) -> Any:
         """Makes the call on every learner."""
         ...
 
@@ -59,17 +59,17 @@ class WeightLink:
         settings: The path asked for, and the bound on a delivery.
         senders: Whose rank 0 sends; all ranks hold the same weights.
         receivers: Who takes them.
-        restart: Starts engines anew that have failed.
+        restore: Brings env runners and engines back that have failed, without weights.
 
     Raises:
         ValueError: If the path that `weight_transfer` asks for cannot be taken, or the weights do not fit an engine.
     """
 
     def __init__(
-        self, settings: EngineSettings, senders: Senders, receivers: Receivers, restart: Callable[[], None]
+        self, settings: EngineSettings, senders: Senders, receivers: Receivers, restore: Callable[[], None]
     ) -> None:
         self._settings = settings
-        self._senders, self._receivers, self._restart = senders, receivers, restart
+        self._senders, self._receivers, self._restore = senders, receivers, restore
         self._groups: dict[int, WeightGroup] = {}
         self._learner: LearnerPlace = senders.ask(methodcaller("place"))
         self.path: WeightPath = choose_path(
@@ -92,7 +92,7 @@ class WeightLink:
                 return
             logger.warning("weight delivery by %s failed (attempt %d of %d)", self.path, attempt, _MAX_ATTEMPTS)
             self.forget_group()
-            self._restart()
+            self._restore()
         raise RuntimeError(
             f"The weights did not reach every engine in {_MAX_ATTEMPTS} attempts by {self.path!r}; the warnings above "
             "say why. agents(weight_transfer='object_store') is the path with the fewest demands."
@@ -106,10 +106,6 @@ class WeightLink:
     def forget_group(self) -> None:
         """Has the next `deliver` make a new group: an engine or an env runner was restarted."""
         self._groups = {}
-
-    def close(self) -> None:
-        """Has the learner give back what the transfers took; before it is shut down."""
-        self._senders.tell(methodcaller("close"))
 
     def _send(self, version: int) -> bool:
         """Returns whether every engine took the weights."""

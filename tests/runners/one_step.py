@@ -62,7 +62,7 @@ def main(folder: Path) -> None:
     scorer = make_scorer(PolicySettings(), update, temperature=1.0, value_head=False)
     optimizers = [optimizer for optimizer, _ in make_optimizers(scorer, update, CriticSettings()).values()]
     updater = Updater(scorer, optimizers, update, ObjectiveConfig())
-    link = WeightLink(EngineSettings(), Here(WeightSender(updater)), Here(WeightReceiver(agent)), restart=lambda: None)
+    link = WeightLink(EngineSettings(), Here(WeightSender(updater)), Here(WeightReceiver(agent)), restore=lambda: None)
     link.deliver(updater.policy_version)
 
     problems = ProblemSampler(environments.num_problems("train"), SEED).draw(NUM_PROMPTS)

@@ -12,17 +12,11 @@ from agents.weight_sources import Arrays
 from runners.rllib.workers import EnvRunners
 from runners.run_folder.metrics import METRICS, metrics_row
 from runners.updating.batch import build_train_batch
-from tests.runners.rllib.conftest import agent_of, small_config, updater_of
-
-TIMES = {"sample_s", "update_s", "sync_s", "tokens_per_s", "sample_tokens_per_s"}
+from tests.runners.rllib.conftest import agent_of, small_config, updater_of, without_times
 
 
 def policy_weights(algo):
     return {name: array.copy() for name, array in algo.learner_group.get_weights()[DEFAULT_MODULE_ID].items()}
-
-
-def without_times(row):
-    return {name: value for name, value in row.items() if name not in TIMES}
 
 
 @pytest.mark.parametrize("advantage, absent", [("grpo", {"vf_loss", "vf_explained_var"}), ("gae", set())])
@@ -89,7 +83,7 @@ def test_optimizer_steps(build, minibatch_size, num_epochs, steps):
 def _gradient(algo, columns):
     """The gradient of one full-batch update, read before AdamW hides its scale."""
     algo.updaters.tell(_fill_value_head)
-    algo._update(columns)
+    algo.update(columns)
     return algo.updaters.ask(
         lambda updater: [parameter.grad.clone().numpy() for parameter in updater.scorer.parameters()]
     )
@@ -173,7 +167,7 @@ def test_c24_a_killed_env_runner_is_restarted_and_the_step_repeated(build):
     algo.train()
     calls = [functools.partial(_die_once, marker=algo.logdir + "/died")] * 2
     env_runners = EnvRunners(algo.env_runner_group, "", timeout_s=60)
-    answers = env_runners.share_out(calls, restore=algo._restore_env_runners)
+    answers = env_runners.share_out(calls, restore=algo._restore_and_deliver)
     assert answers == [1, 1]  # both came from env runners with the current weights
     deadline = time.monotonic() + 120  # Ray takes its time to start the process anew; steps go on meanwhile
     while (row := metrics_row(algo.train(), 2))["num_env_runner_restarts"] == 0:

@@ -162,13 +162,13 @@ class TestSleep:
         monkeypatch.setattr(settings_check, "_engines_have_gpus", lambda config: True)
         algo = build(config(weight_transfer="ipc", sleep_during_update=True))
         engine_calls(algo).clear()
-        update, order = algo._update, []
+        update, order = algo.update, []
 
         def updated(*arguments):
             order.extend(engine_calls(algo))
             update(*arguments)
 
-        monkeypatch.setattr(algo, "_update", updated)
+        monkeypatch.setattr(algo, "update", updated)
         algo.train()
         assert order == ["generate", "sleep"]
         taken = ["wake_up weights", "num_workers", "load_weights Handles", "wake_up kv_cache"]
