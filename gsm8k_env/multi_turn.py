@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from gsm8k_env.env import TERMINAL_OBSERVATION, GSM8KEnv, step_info
+from gsm8k_env.env import GSM8KEnv
 from gsm8k_env.prompts import DEFAULT_INSTRUCTION, FEEDBACK_NO_ANSWER, FEEDBACK_WRONG
+from gsm8k_env.task import TERMINAL_OBSERVATION, step_info
 
 
 class GSM8KMultiTurnEnv(GSM8KEnv):

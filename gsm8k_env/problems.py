@@ -13,7 +13,7 @@ from typing import Any, get_args, overload
 import numpy as np
 
 from gsm8k_env import builtin
-from gsm8k_env.choices import check_choice, did_you_mean
+from gsm8k_env.choices import check_choice
 from gsm8k_env.hub import HUB_ID, HubUnavailableError, read_hub
 from gsm8k_env.problem_files import SUFFIXES, read_files, split_files
 from gsm8k_env.rows import Problem, ground_truth_of
@@ -175,10 +175,9 @@ def _resolve_explicit(name: str) -> str:
         raise ValueError(f"There is no file or folder {path}.")
     if _HUB_ID.fullmatch(name):
         return name
-    known = ("auto", "builtin", HUB_ID)
     raise ValueError(
         f"Unknown dataset {name!r}: neither 'auto', 'builtin', 'builtin:1-2' (levels 1 to 5), an id on the hub such as "
-        f"{HUB_ID!r}, nor an existing file or folder.{did_you_mean(name, known)}"
+        f"{HUB_ID!r}, nor an existing file or folder."
     )
 
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from gymnasium.error import DependencyNotInstalled
 
-from gsm8k_env.choices import did_you_mean
-
 BYTES = "bytes"
 
 
@@ -75,6 +73,60 @@ class ByteVocabulary(Vocabulary):
         return bytes(token_id for token_id in token_ids if token_id < 256).decode("utf-8", "replace")
 
 
+class PretrainedVocabulary(Vocabulary):
+    """A tokenizer in Hugging Face's layout; prompts go through its chat template, if it has one.
+
+    ``size`` counts added tokens too. A model may have more logits than that.
+
+    Args:
+        name: A folder or a model's id on the hub.
+
+    Raises:
+        ValueError: It cannot be had, or it has no end token.
+        DependencyNotInstalled: transformers is missing.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        try:
+            # Here and nowhere else, so that the package itself needs Gymnasium and NumPy only.
+            from transformers import AutoTokenizer
+        except ImportError as error:
+            raise DependencyNotInstalled(
+                f"tokenizer={name!r} is read by transformers, which cannot be imported ({error}): "
+                f"pip install transformers, or use tokenizer={BYTES!r}, which needs nothing."
+            ) from error
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"No tokenizer could be read from {name!r}: {error}") from error
+        if self._tokenizer.eos_token_id is None:
+            raise ValueError(
+                f"The tokenizer of {name!r} has no end token, so no completion could end: set eos_token in its "
+                "tokenizer_config.json."
+            )
+        self.size = len(self._tokenizer)
+        self.end_token_id = self._tokenizer.eos_token_id
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the ids of a text, without special tokens."""
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def encode_prompt(self, message: str) -> list[int]:
+        """Returns the ids of the message as the user's, ready for the assistant's turn; of the bare text without one.
+
+        The template writes the BOS token itself where the model wants one, so none is added on top.
+        """
+        if self._tokenizer.chat_template is None:
+            return list(self._tokenizer(message)["input_ids"])
+        messages = [{"role": "user", "content": message}]
+        return list(self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Returns the text, special tokens left out."""
+        return self._tokenizer.decode(token_ids, skip_special_tokens=True)
+
+
 def load_vocabulary(tokenizer: str) -> Vocabulary:
     """Returns the vocabulary of a name; the same object for the same name within a process.
 
@@ -88,31 +140,17 @@ def load_vocabulary(tokenizer: str) -> Vocabulary:
     if not isinstance(tokenizer, str) or not tokenizer:
         raise ValueError(f"tokenizer must be {BYTES!r}, a folder or a model's id on the hub, got {tokenizer!r}.")
     if tokenizer == BYTES:
-        return _byte_vocabulary()
+        return _bytes()
     folder = Path(tokenizer).expanduser()
     if folder.is_dir():
         return _pretrained(str(folder.resolve()))
     if tokenizer.count("/") != 1 or tokenizer.startswith((".", "/", "~")):
         raise ValueError(
             f"Unknown tokenizer {tokenizer!r}: neither {BYTES!r}, an existing folder, nor an id on the hub of the form "
-            f"'owner/name'.{did_you_mean(tokenizer, [BYTES])}"
+            f"'owner/name'."
         )
     return _pretrained(tokenizer)
 
 
-@functools.cache
-def _byte_vocabulary() -> ByteVocabulary:
-    return ByteVocabulary()
-
-
-@functools.lru_cache(maxsize=4)
-def _pretrained(name: str) -> Vocabulary:
-    try:
-        # Here and nowhere else, so that the package itself needs Gymnasium and NumPy only.
-        from gsm8k_env.pretrained_vocabulary import PretrainedVocabulary
-    except ImportError as error:
-        raise DependencyNotInstalled(
-            f"tokenizer={name!r} is read by transformers, which cannot be imported ({error}): "
-            f"pip install transformers, or use tokenizer={BYTES!r}, which needs nothing."
-        ) from error
-    return PretrainedVocabulary(name)
+_bytes = functools.cache(ByteVocabulary)
+_pretrained = functools.lru_cache(maxsize=4)(PretrainedVocabulary)

@@ -111,17 +111,17 @@ def test_numpy_indices_are_indices(env: GSM8KEnv) -> None:
 
 
 def test_an_unknown_reset_option_is_refused(env: GSM8KEnv) -> None:
-    with pytest.raises(ValueError, match=r"Unknown reset option 'indx'; allowed: 'index'\. Did you mean 'index'\?"):
+    with pytest.raises(ValueError, match=r"Unknown reset option 'indx'; allowed: 'index'\."):
         env.reset(options={"indx": 3})
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "tran"}, r"split 'tran'; allowed: 'train', 'test'\. Did you mean 'train'"),
-        ({"grading": "strikt"}, r"grading 'strikt'; allowed: .*Did you mean 'strict'"),
-        ({"instruction": "boxd"}, r"'boxd'; allowed: 'hash', 'boxed', 'none'\. Did you mean 'boxed'"),
-        ({"dataset": "bultin"}, r"dataset 'bultin'.*Did you mean 'builtin'"),
+        ({"split": "tran"}, r"split 'tran'; allowed: 'train', 'test'\."),
+        ({"grading": "strikt"}, r"grading 'strikt'; allowed: 'flexible', 'strict', 'boxed'"),
+        ({"instruction": "boxd"}, r"'boxd'; allowed: 'hash', 'boxed', 'none'\."),
+        ({"dataset": "bultin"}, r"dataset 'bultin'.*'builtin'"),
         ({"instruction": "long text " * 2000}, r"at most 16,384"),
     ],
 )

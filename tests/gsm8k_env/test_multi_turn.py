@@ -111,7 +111,7 @@ def test_with_one_turn_it_is_the_single_turn_environment() -> None:
         ({"max_turns": True}, "max_turns=True"),
         ({"turn_discount": 0.0}, "turn_discount=0.0, but it must be above 0 and at most 1"),
         ({"turn_discount": float("nan")}, "turn_discount=nan"),
-        ({"grading": "strikt"}, "Did you mean 'strict'"),
+        ({"grading": "strikt"}, "allowed: 'flexible', 'strict', 'boxed'"),
     ],
 )
 def test_a_bad_make_option_is_refused(options: dict[str, Any], message: str) -> None:

@@ -125,8 +125,8 @@ def test_a_failed_run_leaves_the_old_files(tmp_path: Path, monkeypatch: pytest.M
     ("arguments", "message"),
     [
         (["--dataset", "nowhere.jsonl"], "no file or folder nowhere.jsonl"),
-        (["--dataset", "bultin"], "Did you mean 'builtin'?"),
-        (["--dataset", "builtin", "--instruction", "boxd"], "Did you mean 'boxed'?"),
+        (["--dataset", "bultin"], "neither 'auto', 'builtin'"),
+        (["--dataset", "builtin", "--instruction", "boxd"], "allowed: 'hash', 'boxed', 'none'"),
     ],
 )
 def test_a_bad_value_is_told_in_a_line(

@@ -294,7 +294,7 @@ class TestNames:
             resolve_dataset(dataset)
 
     def test_an_unknown_name(self) -> None:
-        with pytest.raises(ValueError, match=r"Unknown dataset 'gsm9k': .*Did you mean|'openai/gsm8k'"):
+        with pytest.raises(ValueError, match=r"Unknown dataset 'gsm9k': .*'openai/gsm8k'"):
             resolve_dataset("gsm9k")
 
     def test_an_unknown_split(self) -> None:

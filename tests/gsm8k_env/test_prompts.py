@@ -31,9 +31,9 @@ def test_the_default_is_hash() -> None:
     assert render_prompt("How many?") == render_prompt("How many?", "hash")
 
 
-@pytest.mark.parametrize(("name", "near"), [("hsh", "hash"), ("Boxed", "boxed"), ("None", "none")])
-def test_an_unknown_name_is_an_error(name: str, near: str) -> None:
-    with pytest.raises(ValueError, match=f"'{name}'; allowed: 'hash', 'boxed', 'none'.* Did you mean '{near}'"):
+@pytest.mark.parametrize("name", ["hsh", "Boxed", "None"])
+def test_an_unknown_name_is_an_error(name: str) -> None:
+    with pytest.raises(ValueError, match=f"'{name}'; allowed: 'hash', 'boxed', 'none'"):
         instruction_text(name)
 
 

@@ -175,12 +175,12 @@ def test_a_pretrained_tokenizer_poses_and_reads_the_same_problem() -> None:
         ({"max_tokens": True}, "max_tokens must be"),
         ({"max_prompt_tokens": 1.5}, "max_prompt_tokens must be an integer of at least 1, got 1.5"),
         ({"max_prompt_tokens": 100}, r"longest prompt of builtin has \d+ tokens, but max_prompt_tokens is 100"),
-        ({"observation": "flatt"}, "observation 'flatt'; allowed: 'flat', 'dict'.*Did you mean 'flat'"),
+        ({"observation": "flatt"}, "observation 'flatt'; allowed: 'flat', 'dict'"),
         ({"alphabet": ""}, "alphabet must be a text of different characters"),
         ({"alphabet": "00"}, "alphabet must be .* got '00'"),
         ({"alphabet": "0π"}, "'π' is 2 of this tokenizer"),
-        ({"tokenizer": "byts"}, "Did you mean 'bytes'"),
-        ({"split": "tran"}, "Did you mean 'train'"),
+        ({"tokenizer": "byts"}, "Unknown tokenizer 'byts': neither 'bytes'"),
+        ({"split": "tran"}, "allowed: 'train', 'test'"),
     ],
 )
 def test_a_bad_make_option_is_refused(options: dict[str, Any], message: str) -> None:
@@ -229,7 +229,7 @@ def test_an_index_leaves_the_generator_alone_and_a_refused_reset_changes_nothing
     assert env.reset(options={"index": 3})[1]["index"] == 3
     with pytest.raises(ValueError, match="from 0 to 7472"):
         env.reset(seed=8, options={"index": -1})
-    with pytest.raises(ValueError, match="Did you mean 'index'"):
+    with pytest.raises(ValueError, match="allowed: 'index'"):
         env.reset(options={"indx": 1})
     assert env.np_random.bit_generator.state == state
 

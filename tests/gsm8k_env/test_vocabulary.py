@@ -78,13 +78,8 @@ def test_a_relative_folder_is_pickled_as_an_absolute_one(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("name", ["byts", "no/such/folder", "./missing", "", None, 3], ids=repr)
 def test_an_unknown_name_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="tokenizer"):
+    with pytest.raises(ValueError, match=r"tokenizer.*'bytes'"):
         load_vocabulary(name)
-
-
-def test_a_near_name_is_suggested() -> None:
-    with pytest.raises(ValueError, match=r"Unknown tokenizer 'byts'.*Did you mean 'bytes'\?"):
-        load_vocabulary("byts")
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
@@ -103,7 +98,6 @@ def test_a_tokenizer_without_an_end_token_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_transformers_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delitem(sys.modules, "gsm8k_env.pretrained_vocabulary", raising=False)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(DependencyNotInstalled, match="pip install transformers"):
         load_vocabulary(str(tmp_path))

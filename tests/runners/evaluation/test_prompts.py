@@ -72,7 +72,7 @@ def test_worked_examples_are_right(example: Example) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("chat-hsh", "Did you mean 'chat-hash'"),
+        ("chat-hsh", "allowed: 'chat-hash'"),
         ("fewshot-0", "from 1 to 32"),
         ("fewshot-cot-9", "from 1 to 8"),
         ("", "Unknown --prompt"),
