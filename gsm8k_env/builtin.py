@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal, get_args
 
+from gsm8k_env.rows import ANSWER_MARK
 from gsm8k_env.templates import BY_LEVEL
 from gsm8k_env.templates.form import Template, below
 
@@ -40,7 +41,7 @@ class Draft:
     @property
     def solution(self) -> str:
         """The steps and the marked answer, as GSM8K's column `answer` has them."""
-        return "\n".join((*self.steps, f"#### {self.answer}"))
+        return "\n".join((*self.steps, f"{ANSWER_MARK} {self.answer}"))
 
 
 def generate(split: Split, *, count: int, seed: int = 0, levels: Sequence[int] = LEVELS) -> list[Draft]:

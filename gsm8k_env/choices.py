@@ -1,4 +1,4 @@
-"""The check behind every option that takes one of a few names."""
+"""The checks behind options: one of a few names, or a count."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -22,3 +22,14 @@ def check_choice(option: str, value: object, allowed: Iterable[Name]) -> Name:
         if name == value:
             return name
     raise ValueError(f"Unknown {option} {value!r}; allowed: {', '.join(map(repr, names))}.")
+
+
+def check_count(option: str, value: object) -> int:
+    """Returns ``value`` if it is an integer of at least 1.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise ValueError(f"{option} must be an integer of at least 1, got {value!r}.")

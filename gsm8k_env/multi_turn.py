@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gsm8k_env.choices import check_count
 from gsm8k_env.env import GSM8KEnv
 from gsm8k_env.prompts import DEFAULT_INSTRUCTION, FEEDBACK_NO_ANSWER, FEEDBACK_WRONG
 from gsm8k_env.task import TERMINAL_OBSERVATION, step_info
@@ -89,12 +90,10 @@ class GSM8KMultiTurnEnv(GSM8KEnv):
         max_turns: int = 3,
         turn_discount: float = 1.0,
     ) -> None:
-        if isinstance(max_turns, bool) or not isinstance(max_turns, int) or max_turns < 1:
-            raise ValueError(f"max_turns={max_turns!r}, but it must be an integer of at least 1.")
         if not 0 < turn_discount <= 1:
             raise ValueError(f"turn_discount={turn_discount!r}, but it must be above 0 and at most 1.")
         super().__init__(split, dataset, grading, instruction, render_mode)
-        self.max_turns = max_turns
+        self.max_turns = check_count("max_turns", max_turns)
         self.turn_discount = float(turn_discount)
         self._turn = 0
 

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gsm8k_env.choices import check_count
 from gsm8k_env.hub import HUB_ID
 from gsm8k_env.problems import ProblemSet, load_problems, resolve_dataset
 from gsm8k_env.prompts import DEFAULT_INSTRUCTION, INSTRUCTIONS, render_prompt
@@ -50,8 +51,8 @@ def prepare(
         ValueError: The source cannot be loaded, or an argument is wrong.
         OSError: The files cannot be written.
     """
-    if max_train_dataset_length is not None and max_train_dataset_length < 1:
-        raise ValueError(f"max_train_dataset_length must be at least 1, got {max_train_dataset_length}.")
+    if max_train_dataset_length is not None:
+        check_count("max_train_dataset_length", max_train_dataset_length)
     source = resolve_dataset(dataset)
     limits = {"train": max_train_dataset_length, "test": None}
     rows = {
@@ -134,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         help="auto, builtin, openai/gsm8k, or a .jsonl or .parquet file's folder (default: %(default)s)",
     )
     parser.add_argument(
-        "--max_train_dataset_length", type=_positive, metavar="N", help="keep only the first N training problems"
+        "--max_train_dataset_length", type=int, metavar="N", help="keep only the first N training problems"
     )
     parser.add_argument(
         "--instruction",
@@ -142,12 +143,6 @@ def _parser() -> argparse.ArgumentParser:
         help=f"the text after each question, or one of {', '.join(INSTRUCTIONS)} (default: %(default)s)",
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

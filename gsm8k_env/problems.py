@@ -38,14 +38,13 @@ _HOW_TO_GET_DATA = (
 class ProblemSet(Sequence[Problem]):
     """The problems of one split, in a fixed order; never changed after it is made.
 
-    Copies share it, and what ``load_problems`` made is pickled as its name and loaded again, so environments can be
-    copied and sent to other processes without their data.
+    Copies share it, and it is pickled as its name and loaded again, so environments can be copied and sent to other
+    processes without their data.
 
     Args:
         problems: The problems, in order.
         dataset: The source's explicit name, never "auto".
         split: "train" or "test".
-        reloadable: Whether ``load_problems(split, dataset)`` gives the same set.
 
     Attributes:
         dataset: The source's explicit name: "builtin", "openai/gsm8k", a path.
@@ -56,20 +55,8 @@ class ProblemSet(Sequence[Problem]):
         ground_truths: [len] the answers, an array of objects.
     """
 
-    __slots__ = (
-        "_problems",
-        "_reloadable",
-        "dataset",
-        "fingerprint",
-        "ground_truths",
-        "longest_question",
-        "questions",
-        "split",
-    )
-
-    def __init__(self, problems: Sequence[Problem], *, dataset: str, split: str, reloadable: bool = False) -> None:
+    def __init__(self, problems: Sequence[Problem], *, dataset: str, split: str) -> None:
         self._problems = tuple(problems)
-        self._reloadable = reloadable
         self.dataset = dataset
         self.split = split
         self.fingerprint = _fingerprint(self._problems)
@@ -94,10 +81,7 @@ class ProblemSet(Sequence[Problem]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._reloadable:
-            return _reload, (self.split, self.dataset, self.fingerprint)
-        rebuild = functools.partial(ProblemSet, dataset=self.dataset, split=self.split)
-        return rebuild, (self._problems,)
+        return _reload, (self.split, self.dataset, self.fingerprint)
 
     def __repr__(self) -> str:
         return f"ProblemSet({len(self):,} {self.split} problems of {self.dataset}, sha256 {self.fingerprint[:12]})"
@@ -208,7 +192,7 @@ def _load(split: builtin.Split, name: str, stamp: tuple[tuple[str, int, int], ..
         problems = read_files([Path(path) for path, _, _ in stamp])
     else:
         problems = _hub_problems(name, split)
-    return ProblemSet(problems, dataset=name, split=split, reloadable=True)
+    return ProblemSet(problems, dataset=name, split=split)
 
 
 def _hub_problems(name: str, split: str) -> list[Problem]:

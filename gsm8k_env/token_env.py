@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.error import InvalidAction, ResetNeeded
 
-from gsm8k_env.choices import check_choice
+from gsm8k_env.choices import check_choice, check_count
 from gsm8k_env.env import GSM8KEnv
 from gsm8k_env.problems import ProblemSet
 from gsm8k_env.prompts import DEFAULT_INSTRUCTION, instruction_text, join_prompt
@@ -135,8 +135,8 @@ class GSM8KTokensEnv(gym.Env[Observation, int | np.integer]):
         observation: str = "flat",
         render_mode: str | None = None,
     ) -> None:
-        self._max_tokens = _check_count("max_tokens", max_tokens)
-        _check_count("max_prompt_tokens", max_prompt_tokens)
+        self._max_tokens = check_count("max_tokens", max_tokens)
+        check_count("max_prompt_tokens", max_prompt_tokens)
         self._as_dict = check_choice("observation", observation, OBSERVATIONS) == "dict"
         self._text_env = GSM8KEnv(split, dataset, grading, instruction, render_mode)
         self.render_mode = render_mode
@@ -247,12 +247,6 @@ class GSM8KTokensEnv(gym.Env[Observation, int | np.integer]):
         if self._as_dict:
             return {"token_ids": self._token_ids.copy(), "length": np.int64(self._length)}
         return self._token_ids.astype(np.float32) / np.float32(self.vocabulary.size)
-
-
-def _check_count(option: str, value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return value
-    raise ValueError(f"{option} must be an integer of at least 1, got {value!r}.")
 
 
 def _action_token_ids(vocabulary: Vocabulary, alphabet: str | None) -> np.ndarray:

@@ -11,6 +11,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from gsm8k_env.choices import check_count
 from gsm8k_env.grading import Grade, grade
 from gsm8k_env.problems import ProblemSet
 from gsm8k_env.prompts import DEFAULT_INSTRUCTION
@@ -66,10 +67,8 @@ class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str] | np.ndarray, np.n
         instruction: str = DEFAULT_INSTRUCTION,
         render_mode: str | None = None,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1, got {num_envs}.")
         self._task = Task.from_options(split=split, dataset=dataset, grading=grading, instruction=instruction)
-        self.num_envs = num_envs
+        self.num_envs = check_count("num_envs", num_envs)
         self.render_mode = render_mode
         self.single_observation_space = UnicodeText(MAX_PROMPT_LENGTH)
         self.single_action_space = UnicodeText(MAX_COMPLETION_LENGTH)

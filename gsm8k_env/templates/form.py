@@ -25,18 +25,24 @@ from random import Random
 from types import MappingProxyType
 from typing import Any, TypeGuard
 
-from gsm8k_env.templates.words import Word
+from gsm8k_env.templates.words import PEOPLE, Word
 
 Scene = dict[str, Any]  # what one draw chose: numbers (int) and words (Word) by field name
 Draw = Sequence[int] | Sequence[Word] | str  # a pool to pick from, or a formula such as "n * each" over earlier numbers
-Piece = Callable[[Scene], str]
+
+PEOPLE_FIELDS = ("who", "friend", "third")  # drawn from `words.PEOPLE`, before all other words
 
 # The largest number of a problem, by level: a very small model can learn two steps of mostly two-digit arithmetic.
 LARGEST = {1: 150, 2: 150, 3: 10_000, 4: 20_000, 5: 20_000}
 
-_EQUATION = re.compile(r"(\w+) ([-+*/]) (\w+) = (\$?)(\w+)(?: (\w+))?")
+_FIELD = re.compile(
+    r"""\{(?:(?P<left>\w+)\ (?P<op>[-+*/])\ (?P<right>\w+)\ =\ (?P<currency>\$?)(?P<result>\w+)(?:\ (?P<unit>\w+))?
+    | (?P<number>\w+)\ (?P<noun>\w+)
+    | (?P<name>\w+)(?:\.(?P<form>times|part|one|a|he|him|his|He|His))?)\}""",
+    re.VERBOSE,
+)
+_ANY_FIELD = re.compile(r"\{[^{}]*\}")
 _FORMULA = re.compile(r"(\w+) ([-+*/]) (\w+)")
-_FIELD = re.compile(r"\{([^{}]*)\}")
 _PARTS = {2: "half", 3: "a third", 4: "a quarter", 5: "a fifth"}
 
 
@@ -102,8 +108,6 @@ class Template:
     pools: Mapping[str, Sequence[int]]  # numbers to pick
     formulas: tuple[Operation, ...]  # numbers that follow from those picked
     words: Mapping[str, Sequence[Word]]
-    question_pieces: tuple[Piece, ...]
-    step_pieces: tuple[tuple[Piece, ...], ...]
 
     @property
     def level(self) -> int:
@@ -136,11 +140,11 @@ class Template:
 
     def write_question(self, scene: Scene) -> str:
         """The question for a scene."""
-        return _join(self.question_pieces, scene)
+        return _fill(self.question, scene)
 
     def write_steps(self, scene: Scene) -> tuple[str, ...]:
         """The worked steps for a scene, one line each."""
-        return tuple(_join(pieces, scene) for pieces in self.step_pieces)
+        return tuple(_fill(step, scene) for step in self.steps)
 
     def answer(self, scene: Scene) -> int:
         """The result of the last step."""
@@ -159,15 +163,19 @@ def template(
         within: By field, the numbers allowed for a formula or a result, all above 0; by default 1 to `LARGEST`.
         **draws: By field, in order: a sequence of numbers or words to pick from, or a formula over earlier numbers.
             With a formula, a number in the question follows from the result it shall lead to, as total="n * each"
-            does for a division.
-
-    Returns:
-        The template, with its texts already split into pieces.
+            does for a division. The fields of `PEOPLE_FIELDS` are people without being named here.
 
     Raises:
         ValueError: A field or formula that is not of the forms above, or a step without exactly one equation.
     """
     allowed = defaultdict(lambda: span(1, LARGEST[len(steps)]), within)
+    texts = " ".join((question, *steps))
+    if unknown := _ANY_FIELD.search(_FIELD.sub("", texts)):
+        raise ValueError(
+            f"template {name!r}: unknown field {unknown[0]}; the forms are listed in gsm8k_env/templates/form.py"
+        )
+    named = {field["name"] for field in _FIELD.finditer(texts)}
+    draws = {field: PEOPLE for field in PEOPLE_FIELDS if field in named} | draws
     return Template(
         name=name,
         question=question,
@@ -176,8 +184,6 @@ def template(
         pools={field: pool for field, pool in draws.items() if _is_numbers(pool)},
         formulas=tuple(_formula(name, field, rule, allowed) for field, rule in draws.items() if isinstance(rule, str)),
         words={field: pool for field, pool in draws.items() if _is_words(pool)},
-        question_pieces=_pieces(name, question),
-        step_pieces=tuple(_pieces(name, step) for step in steps),
     )
 
 
@@ -190,10 +196,10 @@ def _is_words(draw: Draw) -> TypeGuard[Sequence[Word]]:
 
 
 def _step_operation(name: str, step: str, allowed: Mapping[str, range]) -> Operation:
-    found = [match for field in _FIELD.findall(step) if (match := _EQUATION.fullmatch(field))]
+    found = [field for field in _FIELD.finditer(step) if field["op"]]
     if len(found) != 1:
         raise ValueError(f"template {name!r}: a step needs exactly one equation like {{a * b = c}}, got {step!r}")
-    left, op, right, _, result, _ = found[0].groups()
+    left, op, right, result = found[0].group("left", "op", "right", "result")
     return Operation(result=result, left=left, op=op, right=right, allowed=allowed[result])
 
 
@@ -205,54 +211,26 @@ def _formula(name: str, field: str, rule: str, allowed: Mapping[str, range]) -> 
     return Operation(result=field, left=left, op=op, right=right, allowed=allowed[field])
 
 
-def _pieces(name: str, text: str) -> tuple[Piece, ...]:
-    """Splits a text at its fields; the odd parts are the insides of braces."""
-    parts = _FIELD.split(text)
-    return tuple(_field(name, part) if position % 2 else _literal(part) for position, part in enumerate(parts) if part)
+def _fill(text: str, scene: Scene) -> str:
+    return _FIELD.sub(lambda field: _written(field, scene), text)
 
 
-def _join(pieces: tuple[Piece, ...], scene: Scene) -> str:
-    return "".join([piece(scene) for piece in pieces])
-
-
-def _field(name: str, field: str) -> Piece:
-    if match := _EQUATION.fullmatch(field):
-        return _equation(*match.groups())
-    if match := re.fullmatch(r"(\w+) (\w+)", field):
-        return _counted(*match.groups())
-    if match := re.fullmatch(r"(\w+)\.(times|part)", field):
-        return _factor(*match.groups())
-    if match := re.fullmatch(r"(\w+)\.(one|a|he|him|his|He|His)", field):
-        return _word_form(*match.groups())
-    if re.fullmatch(r"\w+", field):
-        return lambda scene: str(scene[field])
-    raise ValueError(
-        f"template {name!r}: unknown field {{{field}}}; the forms are listed in gsm8k_env/templates/form.py"
-    )
-
-
-def _literal(text: str) -> Piece:
-    return lambda scene: text
-
-
-def _counted(number: str, noun: str) -> Piece:
-    return lambda scene: f"{scene[number]} {scene[noun].one if scene[number] == 1 else scene[noun].many}"
-
-
-def _factor(number: str, form: str) -> Piece:
-    if form == "part":
-        return lambda scene: _PARTS[scene[number]]
-    return lambda scene: "twice" if scene[number] == 2 else f"{scene[number]} times"
-
-
-def _word_form(word: str, form: str) -> Piece:
-    return lambda scene: getattr(scene[word], form)
-
-
-def _equation(left: str, op: str, right: str, currency: str, result: str, noun: str | None) -> Piece:
-    def write(scene: Scene) -> str:
+def _written(field: re.Match[str], scene: Scene) -> str:
+    left, op, right, currency, result, unit, number, noun, name, form = field.groups()
+    if op:
         a, b, c = _value(scene, left), _value(scene, right), scene[result]
-        return f"{a} {op} {b} = {currency}<<{a}{op}{b}={c}>>"
+        return f"{a} {op} {b} = {currency}<<{a}{op}{b}={c}>>{_counted(c, scene[unit]) if unit else c}"
+    if noun:
+        return _counted(scene[number], scene[noun])
+    value = scene[name]
+    if form is None:
+        return str(value)
+    if form == "part":
+        return _PARTS[value]
+    if form == "times":
+        return "twice" if value == 2 else f"{value} times"
+    return getattr(value, form)
 
-    amount = _counted(result, noun) if noun else lambda scene: str(scene[result])
-    return lambda scene: write(scene) + amount(scene)
+
+def _counted(number: int, noun: Any) -> str:
+    return f"{number} {noun.one if number == 1 else noun.many}"

@@ -106,9 +106,9 @@ def test_with_one_turn_it_is_the_single_turn_environment() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_turns": 0}, "max_turns=0, but it must be an integer of at least 1"),
-        ({"max_turns": 2.0}, "max_turns=2.0"),
-        ({"max_turns": True}, "max_turns=True"),
+        ({"max_turns": 0}, "max_turns must be an integer of at least 1, got 0"),
+        ({"max_turns": 2.0}, "max_turns must be an integer of at least 1, got 2.0"),
+        ({"max_turns": True}, "max_turns must be an integer of at least 1, got True"),
         ({"turn_discount": 0.0}, "turn_discount=0.0, but it must be above 0 and at most 1"),
         ({"turn_discount": float("nan")}, "turn_discount=nan"),
         ({"grading": "strikt"}, "allowed: 'flexible', 'strict', 'boxed'"),

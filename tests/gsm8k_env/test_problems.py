@@ -81,11 +81,6 @@ class TestProblemSet:
         assert pickle.loads(pickle.dumps(problems)) is problems
         assert len(pickle.dumps(problems)) < 500
 
-    def test_another_set_is_pickled_by_content(self) -> None:
-        problems = pickle.loads(pickle.dumps(ProblemSet(PROBLEMS, dataset="x", split="test")))
-        assert list(problems) == PROBLEMS
-        assert (problems.dataset, problems.split) == ("x", "test")
-
     def test_changed_data_is_noticed_when_unpickled(self, tmp_path: Path) -> None:
         path = write_jsonl(tmp_path / "train.jsonl", ROWS)
         data = pickle.dumps(load_problems("train", path))

@@ -168,7 +168,7 @@ def test_a_step_needs_a_reset(envs: GSM8KVectorEnv) -> None:
 
 
 def test_at_least_one_environment() -> None:
-    with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_envs must be an integer of at least 1, got 0"):
         GSM8KVectorEnv(num_envs=0, dataset="builtin")
 
 
