@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import torch
+
 from agents.base import Completion, EngineError, FinishReason, SamplingParams
 from agents.stop_text import cut_at_stop, tokens_to_stop
 from agents.text import TextAgent, check_prompts
@@ -205,9 +207,6 @@ def check_can_sleep(engine: str, url: str | None) -> None:
     Raises:
         ValueError: For a server, or a machine without a GPU; on a CPU vLLM and SGLang ignore the calls.
     """
-    # Imported here for the same reason as below.
-    import torch
-
     if url is not None:
         raise ValueError(f"The engine at {url} cannot be sent to sleep: leave out enable_sleep_mode, or url.")
     if not torch.cuda.is_available():
@@ -215,11 +214,3 @@ def check_can_sleep(engine: str, url: str | None) -> None:
             f"{engine} frees its memory on a GPU only, and torch sees none here: leave out enable_sleep_mode "
             "(sleep_during_update of a training run)."
         )
-
-
-def context_length(folder: Path, *, trust_remote_code: bool) -> int:
-    """Returns the context of a checkpoint, in tokens."""
-    # Imported here: a third party's agent may need no model configuration at all.
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code).max_position_embeddings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from agents.base import Agent
+from agents.names import did_you_mean
 
 ENTRY_POINT_GROUP = "gsm8k_env.agents"
 
@@ -64,8 +64,7 @@ def make(name: str, **options: Any) -> Agent:
     """
     known = {**registered(), **({name: name} if ":" in name else {})}
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name, known)
         raise ValueError(f"No agent is called {name!r}.{hint} Known: {', '.join(sorted(known))}.")
     module, _, attribute = known[name].partition(":")
     try:
@@ -86,8 +85,7 @@ def _check_options(name: str, target: Callable[..., Agent], options: Mapping[str
         return
     for option in options:
         if option not in parameters:
-            close = difflib.get_close_matches(option, parameters, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(option, parameters)
             raise ValueError(
                 f"The agent {name!r} has no option {option!r}.{hint} Its options: {', '.join(parameters)}."
             )

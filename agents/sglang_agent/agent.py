@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.base import SamplingParams
-from agents.engine_agent import Backend, EngineAgent, check_can_sleep, context_length
+from agents.engine_agent import Backend, EngineAgent, check_can_sleep
 from agents.models import resolve_model
 from agents.sglang_agent.engine import OwnedEngine
 from agents.sglang_agent.sampling import requests
 from agents.sglang_agent.server import Server
+from agents.transformers_agent.loading import context_length
 
 
 class SGLangAgent(EngineAgent):

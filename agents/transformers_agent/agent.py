@@ -13,7 +13,7 @@ from agents.models import resolve_model
 from agents.seeds import prompt_seeds
 from agents.stop_text import cut_at_stop, ends_with_stop
 from agents.text import TextAgent, check_prompts
-from agents.transformers_agent.loading import choose_device, choose_dtype, load_model
+from agents.transformers_agent.loading import choose_device, choose_dtype, context_length, load_model
 from agents.transformers_agent.sampling import Sampled, row_uniforms, sample
 from agents.weight_sources import WeightSource
 from agents.weights import TensorSpec, check_specs
@@ -46,6 +46,7 @@ class TransformersAgent(TextAgent):
         sampling: SamplingParams | None = None,
     ) -> None:
         folder = resolve_model(model)
+        max_model_len = max_model_len or context_length(folder, trust_remote_code=trust_remote_code)
         self.device = choose_device(device)
         self.model = load_model(
             folder,
@@ -55,7 +56,7 @@ class TransformersAgent(TextAgent):
         )
         super().__init__(
             folder,
-            max_model_len=max_model_len or self.model.config.max_position_embeddings,
+            max_model_len=max_model_len,
             sampling=sampling,
             trust_remote_code=trust_remote_code,
         )

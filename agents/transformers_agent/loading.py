@@ -46,6 +46,23 @@ def load_model(
     return model.to(device).eval()
 
 
+def context_length(folder: str | Path, *, trust_remote_code: bool = False) -> int:
+    """Returns the context of a model's folder, in tokens.
+
+    Raises:
+        ValueError: If its configuration has none, as that of a model without learned or rotary positions.
+    """
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code).get_text_config()
+    length = getattr(config, "max_position_embeddings", None)
+    if length is None:
+        raise ValueError(
+            f"The config.json of {folder} has no max_position_embeddings, so the model's context is unknown: pass "
+            "max_model_len, the most tokens of prompt and completion (on a command line --engine-option "
+            "max_model_len=2048)."
+        )
+    return length
+
+
 def empty_model(folder: str | Path, *, dtype: torch.dtype, trust_remote_code: bool = False) -> PreTrainedModel:
     """Returns the model of a folder on torch's meta device: its shapes and names, without loading a weight."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.base import SamplingParams
-from agents.engine_agent import Backend, EngineAgent, check_can_sleep, context_length
+from agents.engine_agent import Backend, EngineAgent, check_can_sleep
 from agents.models import resolve_model
+from agents.transformers_agent.loading import context_length
 from agents.vllm_agent.engine import OwnedEngine
 from agents.vllm_agent.sampling import requests
 from agents.vllm_agent.server import Server

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from runners.support.names import did_you_mean
+from agents.names import did_you_mean
 
 Aggregation = Literal["token-mean", "sequence-mean", "constant-length"]
 AGGREGATIONS: tuple[str, ...] = get_args(Aggregation)

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from runners.support.names import did_you_mean
+from agents.names import did_you_mean
 
 T = TypeVar("T")
 

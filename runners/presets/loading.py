@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from runners.support.names import did_you_mean
+from agents.names import did_you_mean
 
 _FOLDER = Path(__file__).parent
 _KEYS = {"description", "environment", "env_options", "eval_env_options", "run", "agents", "training", "resources"}

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from runners.support.names import did_you_mean
+from agents.names import did_you_mean
 
 
 def setting(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from transformers import BloomConfig, BloomForCausalLM, LlamaConfig, LlavaConfig
 
 from agents.base import SamplingParams
+from agents.models import resolve_model
+from agents.text import load_tokenizer
 from agents.transformers_agent import TransformersAgent
-from agents.transformers_agent.loading import choose_dtype, parameter_shapes
+from agents.transformers_agent.loading import choose_dtype, context_length, parameter_shapes
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=24)
 
@@ -86,3 +90,16 @@ def test_dtypes() -> None:
     assert choose_dtype("auto", torch.device("cpu")) == torch.float32
     with pytest.raises(ValueError, match="dtype 'fp8' is unknown; allowed are 'auto', 'float32'"):
         choose_dtype("fp8", torch.device("cpu"))
+
+
+def test_the_context_is_that_of_the_text_model(tmp_path: Path) -> None:
+    LlavaConfig(text_config=LlamaConfig(max_position_embeddings=77)).save_pretrained(tmp_path)
+    assert context_length(tmp_path) == 77
+
+
+def test_a_model_that_states_no_context_asks_for_one(tmp_path: Path) -> None:
+    BloomForCausalLM(BloomConfig(vocab_size=512, hidden_size=8, n_layer=1, n_head=1)).save_pretrained(tmp_path)
+    load_tokenizer(resolve_model("tiny")).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"config.json of .* has no max_position_embeddings.*: pass max_model_len"):
+        TransformersAgent(str(tmp_path), device="cpu")
+    assert TransformersAgent(str(tmp_path), device="cpu", max_model_len=64).max_model_len == 64
