@@ -7,93 +7,97 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import torch
 
-from agents.base import Completion, EngineError, FinishReason, SamplingParams
+from agents.base import Completion, EngineError, SamplingParams
+from agents.engine_output import EngineOutput
+from agents.engine_server import EngineServer
+from agents.models import resolve_model
+from agents.owned_engine import OwnedEngine
 from agents.stop_text import cut_at_stop, tokens_to_stop
 from agents.text import TextAgent, check_prompts
-from agents.transformers_agent.loading import parameter_shapes
+from agents.transformers_agent.loading import context_length, parameter_shapes
 from agents.weight_loader import WeightPart
-from agents.weight_sources import Arrays, RemoteSource, WeightsFile, WeightSource
+from agents.weight_sources import Arrays, WeightsFile, WeightSource
 from agents.weights import TensorSpec, check_specs, weights_folder
 
 logger = logging.getLogger(__name__)
 
 
-class EngineOutput(NamedTuple):
-    """One completion as an engine returns it: ids [T], log-probabilities [T], and how it ended."""
-
-    token_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    finish_reason: FinishReason
-
-
-class Backend(Protocol):
-    """An engine, in a process of ours or behind a URL."""
-
-    def generate(
-        self, prompts: Sequence[Sequence[int]], requests: Sequence[dict[str, Any]]
-    ) -> list[list[EngineOutput]]:
-        """Completes N prompts, each with its request in the engine's own words; [N][n]."""
-        ...
-
-    def num_workers(self) -> int:
-        """Returns how many processes hold the engine's model."""
-        ...
-
-    def load_weights(self, source: RemoteSource) -> None:
-        """Loads weights that fit the model, and drops the caches."""
-        ...
-
-    def sleep(self) -> None:
-        """Frees weights and KV cache."""
-        ...
-
-    def wake_up(self, part: WeightPart) -> None:
-        """Takes memory for one of both again."""
-        ...
-
-    def restart(self) -> None:
-        """Starts or reaches the engine anew."""
-        ...
-
-    def close(self) -> None:
-        """Frees the engine."""
-        ...
-
-
 class EngineAgent(TextAgent):
-    """Base of the agents whose engine runs elsewhere.
+    """Base of the agents whose engine runs in a process of its own or behind a URL; a subclass knows the engine.
 
     A `WeightLoader`, and where the engine was started for it a `Sleeper`.
 
     Args:
-        folder: Folder of the model.
-        backend: The engine.
-        max_model_len: Most tokens of prompt and completion together.
-        sampling: What `act` samples with.
+        model: A name `agents.models.resolve_model` knows; with a URL, the model that the server serves.
+        url: Of a running server, such as "http://127.0.0.1:8000"; None starts an engine. `update_weights` writes to a
+            folder that the server must see (TMPDIR chooses it).
+        dtype: "auto" (float32 without a GPU, else the engine's choice), "float32", "bfloat16" or "float16".
+        max_model_len: Most tokens of prompt and completion; None takes the checkpoint's or the server's.
+        timeout_s: Seconds without any progress after which the engine counts as hung; of a server, seconds for the
+            completions of one prompt.
+        start_timeout_s: Seconds that the start of an engine may take.
         trust_remote_code: Whether the model's folder may run code.
+        sampling: What `act` samples with.
+        enable_sleep_mode: Whether the engine can free its memory. Needs an owned engine on a GPU.
+        **engine_options: Passed to the engine untouched, before any default chosen here.
+
+    Attributes:
+        engine: The engine's name.
+        sleep_option: Its own option for `enable_sleep_mode`.
+
+    Raises:
+        ValueError: For an option that the engine refuses, or a server that cannot be used; the message says why.
+        EngineError: If the engine cannot be started or reached.
     """
 
     weight_transfers: tuple[str, ...] = ("ipc", "collective")
+    engine: str
+    sleep_option: str
 
     def __init__(
         self,
-        folder: Path,
-        backend: Backend,
+        model: str = "tiny",
         *,
-        max_model_len: int,
-        sampling: SamplingParams | None,
-        trust_remote_code: bool,
+        url: str | None = None,
+        dtype: str = "auto",
+        max_model_len: int | None = None,
+        timeout_s: float = 120.0,
+        start_timeout_s: float = 900.0,
+        trust_remote_code: bool = False,
+        sampling: SamplingParams | None = None,
+        enable_sleep_mode: bool = False,
+        **engine_options: Any,
     ) -> None:
-        super().__init__(folder, max_model_len=max_model_len, sampling=sampling, trust_remote_code=trust_remote_code)
-        self.folder = folder
-        self.backend = backend
+        if enable_sleep_mode:
+            _check_can_sleep(self.engine, url)
+            engine_options[self.sleep_option] = True
+        self.folder = resolve_model(model)
+        self.backend: OwnedEngine | EngineServer
+        if url is None:
+            max_model_len = max_model_len or context_length(self.folder, trust_remote_code=trust_remote_code)
+            options = {"model": str(self.folder), "dtype": dtype, "max_model_len": max_model_len}
+            options |= {"trust_remote_code": trust_remote_code, **engine_options}
+            self.backend = self.start(options, timeout_s=timeout_s, start_timeout_s=start_timeout_s)
+        else:
+            self.backend = server = self.connect(url, engine_options, timeout_s=timeout_s)
+            max_model_len = min(max_model_len or server.max_model_len, server.max_model_len)
+        super().__init__(
+            self.folder, max_model_len=max_model_len, sampling=sampling, trust_remote_code=trust_remote_code
+        )
         self._trust_remote_code = trust_remote_code
         self._asleep: set[WeightPart] = set()
+
+    def start(self, options: dict[str, Any], **timeouts: float) -> OwnedEngine:
+        """Returns a new engine, with options in vLLM's words."""
+        raise NotImplementedError
+
+    def connect(self, url: str, engine_options: dict[str, Any], *, timeout_s: float) -> EngineServer:
+        """Returns the server at a URL."""
+        raise NotImplementedError
 
     def requests(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
         """Returns one request a prompt, in the engine's own words."""
@@ -201,7 +205,7 @@ def _for_another_process(source: WeightSource) -> Iterator[Any]:
         yield WeightsFile(specs=source.specs, folder=str(folder))
 
 
-def check_can_sleep(engine: str, url: str | None) -> None:
+def _check_can_sleep(engine: str, url: str | None) -> None:
     """Refuses to start an engine that could not free its memory.
 
     Raises:

@@ -1,25 +1,24 @@
-"""An engine in a process of ours: what vLLM's and SGLang's have in common."""
+"""An engine in a process of ours."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agents.engine_agent import EngineOutput
+from agents.engine_output import EngineOutput
 from agents.engine_process import EngineProcess, require
 from agents.weight_loader import WeightPart
 from agents.weight_sources import RemoteSource
 
 
-class OwnedEngineBase:
-    """Starts an engine in a child process and speaks to it; a subclass says which.
+class OwnedEngine:
+    """Starts an engine in a child process and speaks to it.
 
     Args:
         package: The engine's package, which must be installed.
-        engine: "module:Class" of the child's side.
-        options: Of the engine; they win over `defaults` and `cpu_options`.
-        defaults: Options that this project needs.
-        cpu_options: Options for a machine without a GPU, empty where there is one.
+        engine: "module:Class" of the child's side, made with `options` as a dictionary.
+        options: Of the engine; they win over `defaults`. A dtype "auto" is that of `defaults`, where they have one.
+        defaults: Options that this project or this machine needs.
         environment: The child's environment variables.
         timeout_s: Seconds without progress after which the engine counts as hung.
         start_timeout_s: Seconds that its start may take.
@@ -37,24 +36,23 @@ class OwnedEngineBase:
         *,
         options: Mapping[str, Any],
         defaults: Mapping[str, Any],
-        cpu_options: Mapping[str, Any],
         environment: Mapping[str, str],
         timeout_s: float,
         start_timeout_s: float,
     ) -> None:
         require(package)
         self._engine = engine
-        self._options = {**defaults, **cpu_options, **options}
-        if "dtype" in cpu_options and options.get("dtype") == "auto":
-            self._options["dtype"] = cpu_options["dtype"]
-        self._environment = dict(environment)
+        self._options = {**defaults, **options}
+        if "dtype" in defaults and options.get("dtype") == "auto":
+            self._options["dtype"] = defaults["dtype"]
+        self._environment = environment
         self._timeouts = {"timeout_s": timeout_s, "start_timeout_s": start_timeout_s}
         self.process = self._start()
 
     def generate(
         self, prompts: Sequence[Sequence[int]], requests: Sequence[dict[str, Any]]
     ) -> list[list[EngineOutput]]:
-        """Completes N prompts; [N][n]."""
+        """Completes N prompts, each with its request in the engine's own words; [N][n]."""
         return self.process.call("generate", prompts, requests)
 
     def num_workers(self) -> int:
@@ -75,17 +73,12 @@ class OwnedEngineBase:
 
     def restart(self) -> None:
         """Ends the process and starts another, with the checkpoint's weights."""
-        self.process.close()
+        self.close()
         self.process = self._start()
 
     def close(self) -> None:
         """Ends the process."""
         self.process.close()
 
-    def fresh_options(self) -> dict[str, Any]:
-        """Returns options drawn anew at every start, under those given."""
-        return {}
-
     def _start(self) -> EngineProcess:
-        options = {**self.fresh_options(), **self._options}
-        return EngineProcess(self._engine, {"options": options}, environment=self._environment, **self._timeouts)
+        return EngineProcess(self._engine, {"options": self._options}, environment=self._environment, **self._timeouts)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from math import prod
 from typing import Any
 
-from agents.engine_agent import EngineOutput
-from agents.owned_engine import OwnedEngineBase
+from agents.engine_output import EngineOutput
+from agents.owned_engine import OwnedEngine
 from agents.sglang_agent.cpu import cpu_settings
 from agents.sglang_agent.outputs import outputs
 from agents.sglang_agent.sampling import seeded_singles
@@ -17,45 +17,31 @@ from agents.weight_loader import WeightPart
 from agents.weight_sources import RemoteSource
 
 
-class OwnedEngine(OwnedEngineBase):
-    """SGLang in a child process.
+def start_engine(options: Mapping[str, Any], **timeouts: float) -> OwnedEngine:
+    """Starts SGLang in a child process; see `OwnedEngine`.
 
     Args:
         options: Of `sglang.Engine`; they win over the defaults here.
-        timeout_s: Seconds without progress after which the engine counts as hung.
-        start_timeout_s: Seconds that its start may take.
-
-    Raises:
-        As `OwnedEngineBase`.
+        **timeouts: `timeout_s` and `start_timeout_s`.
     """
-
-    def __init__(self, options: Mapping[str, Any], *, timeout_s: float, start_timeout_s: float) -> None:
-        cpu_options, cpu_environment = cpu_settings()
-        self.seeds_requests = bool(options.get("enable_deterministic_inference"))
-        super().__init__(
-            "sglang",
-            f"{__name__}:Engine",
-            options=options,
-            # Token ids go in and out, and every sampling field is explicit.
-            defaults={"skip_tokenizer_init": True},
-            cpu_options=cpu_options,
-            environment={
-                # The few positions over the checkpoint's context that SGLang keeps for itself are never reached.
-                "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN": "1",
-                **cpu_environment,
-            },
-            timeout_s=timeout_s,
-            start_timeout_s=start_timeout_s,
-        )
-        self.sizes: dict[str, int] = self.process.call("sizes")
-
-    def num_workers(self) -> int:
-        """Returns how many processes hold the engine's model."""
-        return prod(self.sizes.values())
+    cpu_options, cpu_environment = cpu_settings()
+    return OwnedEngine(
+        "sglang",
+        f"{__name__}:Engine",
+        options=options,
+        # Token ids go in and out, and every sampling field is explicit.
+        defaults={"skip_tokenizer_init": True, **cpu_options},
+        environment={
+            # The few positions over the checkpoint's context that SGLang keeps for itself are never reached.
+            "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN": "1",
+            **cpu_environment,
+        },
+        **timeouts,
+    )
 
 
 class Engine:
-    """The child's side: `sglang.Engine` behind the calls of `OwnedEngineBase`."""
+    """The child's side: `sglang.Engine` behind the calls of `OwnedEngine`."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         import sglang
@@ -88,6 +74,10 @@ class Engine:
     def sizes(self, progress: Callable[[], None]) -> dict[str, int]:
         """Returns over how many processes the engine is spread."""
         return {name: getattr(self._engine.server_args, name) for name in SIZES}
+
+    def num_workers(self, progress: Callable[[], None]) -> int:
+        """Returns how many processes hold the model."""
+        return prod(self.sizes(progress).values())
 
     def load_weights(self, source: RemoteSource, progress: Callable[[], None]) -> None:
         """Loads weights that fit the model; SGLang drops its radix cache with it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agents.engine_agent import EngineOutput
+from agents.engine_output import EngineOutput, engine_output
 
 
 def outputs(result: dict[str, Any] | list[dict[str, Any]]) -> list[EngineOutput]:
@@ -14,9 +14,5 @@ def outputs(result: dict[str, Any] | list[dict[str, Any]]) -> list[EngineOutput]
 
 def _output(item: dict[str, Any]) -> EngineOutput:
     meta = item["meta_info"]
-    reason = meta["finish_reason"]["type"]
-    return EngineOutput(
-        tuple(item["output_ids"]),
-        tuple(logprob for logprob, *_ in meta["output_token_logprobs"]),
-        reason if reason in ("stop", "length") else "abort",
-    )
+    logprobs = (logprob for logprob, *_ in meta["output_token_logprobs"])
+    return engine_output(item["output_ids"], logprobs, meta["finish_reason"]["type"])

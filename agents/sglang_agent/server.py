@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
-from agents.engine_agent import EngineOutput
-from agents.http_client import HttpClient
+from agents.engine_output import EngineOutput
+from agents.engine_server import EngineServer
 from agents.sglang_agent.outputs import outputs
 from agents.sglang_agent.sampling import seeded_singles
 from agents.sglang_agent.weight_loading import SIZES, WeightLoading
-from agents.weight_loader import WeightPart
 from agents.weight_sources import RemoteSource
 
 
-class Server:
-    """Speaks to a running `sglang.launch_server`.
+class Server(EngineServer):
+    """Speaks to a running `sglang.launch_server`."""
 
-    Args:
-        url: Of the server.
-        engine_options: Must be empty: a running server has its options.
-        timeout_s: Seconds without an answer after which a request has failed.
-
-    Raises:
-        ValueError: For engine options.
-        EngineError: If it cannot be reached.
-    """
+    command = "sglang.launch_server"
+    info_path = "/server_info"
 
     def __init__(self, url: str, engine_options: Mapping[str, Any], *, timeout_s: float) -> None:
-        if engine_options:
-            raise ValueError(
-                f"Give {', '.join(engine_options)} to `sglang.launch_server` itself; with url= they have no effect."
-            )
-        self._client = HttpClient(url, timeout_s=timeout_s)
-        info = self._client.get("/server_info")
+        super().__init__(url, engine_options, timeout_s=timeout_s)
+        info = self.client.get(self.info_path)
         self.sizes: dict[str, int] = {name: info[name] for name in SIZES}
         # A prompt must be shorter than this, and a few more positions are left for the completion.
-        self.max_model_len: int = info["max_req_input_len"]
+        self.max_model_len = info["max_req_input_len"]
         self.seeds_requests: bool = info["enable_deterministic_inference"]
         self._weights = WeightLoading(self._post)
 
-    def generate(
-        self, prompts: Sequence[Sequence[int]], requests: Sequence[dict[str, Any]]
-    ) -> list[list[EngineOutput]]:
-        """Completes N prompts, each in a request of its own; [N][n]."""
-        return self._client.each(self._complete, prompts, requests)
+    def complete(self, prompt: list[int], request: dict[str, Any]) -> list[EngineOutput]:
+        """Completes one prompt; [n]."""
+        common = {"input_ids": prompt, "return_logprob": True, "logprob_start_len": -1}
+        return [
+            output
+            for single in seeded_singles(request)
+            for output in outputs(self.client.post("/generate", {**common, "sampling_params": single}))
+        ]
 
     def num_workers(self) -> int:
         """Returns how many processes hold the server's model."""
@@ -55,38 +46,11 @@ class Server:
         """Has the server load weights that fit the model; it drops its radix cache with it."""
         self._weights.load(source)
 
-    def sleep(self) -> None:
-        """Refuses: see `SGLangAgent`."""
-        raise ValueError("A server's memory is not this run's to free: leave out sleep_during_update.")
-
-    def wake_up(self, part: WeightPart) -> None:
-        """Does nothing: it never sleeps."""
-
     def restart(self) -> None:
-        """Looks whether the server is there again."""
-        self._client.get("/server_info")
+        """Looks whether the server is there again, which is in no weight group then."""
+        super().restart()
         self._weights = WeightLoading(self._post)
-
-    def close(self) -> None:
-        """Does nothing: the server is not ours."""
 
     def _post(self, name: str, arguments: dict[str, Any]) -> None:
         # A refusal (the folder is not there, say) is an error status, so a ValueError with SGLang's message.
-        self._client.post(f"/{name}", arguments)
-
-    def _complete(self, prompt: list[int], request: dict[str, Any]) -> list[EngineOutput]:
-        return [
-            output
-            for single in seeded_singles(request)
-            for output in outputs(
-                self._client.post(
-                    "/generate",
-                    {
-                        "input_ids": prompt,
-                        "sampling_params": single,
-                        "return_logprob": True,
-                        "logprob_start_len": -1,
-                    },
-                )
-            )
-        ]
+        self.client.post(f"/{name}", arguments)

@@ -6,68 +6,57 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agents.engine_agent import EngineOutput
-from agents.owned_engine import OwnedEngineBase
+from agents.engine_output import EngineOutput, engine_output
+from agents.owned_engine import OwnedEngine
 from agents.vllm_agent.cpu import cpu_settings
-from agents.vllm_agent.outputs import engine_output
 from agents.weight_loader import WeightPart
 from agents.weight_sources import RemoteSource, to_json
 
 WORKER_EXTENSION = "agents.vllm_agent.worker.WeightsExtension"
 
 
-class OwnedEngine(OwnedEngineBase):
-    """vLLM in a child process.
+def start_engine(options: Mapping[str, Any], **timeouts: float) -> OwnedEngine:
+    """Starts vLLM in a child process; see `OwnedEngine`.
 
     Args:
         options: Of `vllm.LLM`; they win over the defaults here.
-        timeout_s: Seconds without progress after which the engine counts as hung.
-        start_timeout_s: Seconds that its start may take.
-
-    Raises:
-        As `OwnedEngineBase`.
+        **timeouts: `timeout_s` and `start_timeout_s`.
     """
-
-    def __init__(self, options: Mapping[str, Any], *, timeout_s: float, start_timeout_s: float) -> None:
-        cpu_options, cpu_environment = cpu_settings(options)
-        super().__init__(
-            "vllm",
-            f"{__name__}:Engine",
-            options=options,
-            defaults={
-                # The distribution sampled from, not the model's own.
-                "logprobs_mode": "processed_logprobs",
-                # Every sampling field is explicit; nothing is read from the checkpoint.
-                "generation_config": "vllm",
-                "enable_prefix_caching": True,
-                "worker_extension_cls": WORKER_EXTENSION,
-                "disable_log_stats": True,
-            },
-            cpu_options=cpu_options,
-            environment={
-                # One process less: the child is ours already, and weights reach the model without being serialised.
-                "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-                "VLLM_NO_USAGE_STATS": "1",
-                "VLLM_LOGGING_LEVEL": "WARNING",
-                **cpu_environment,
-            },
-            timeout_s=timeout_s,
-            start_timeout_s=start_timeout_s,
-        )
-
-    def fresh_options(self) -> dict[str, Any]:
-        """Returns a seed: vLLM's default is 0 everywhere, and replicas would draw the same samples."""
-        return {"seed": secrets.randbits(31)}
+    cpu_options, cpu_environment = cpu_settings(options)
+    return OwnedEngine(
+        "vllm",
+        f"{__name__}:Engine",
+        options=options,
+        defaults={
+            # The distribution sampled from, not the model's own.
+            "logprobs_mode": "processed_logprobs",
+            # Every sampling field is explicit; nothing is read from the checkpoint.
+            "generation_config": "vllm",
+            "enable_prefix_caching": True,
+            "worker_extension_cls": WORKER_EXTENSION,
+            "disable_log_stats": True,
+            **cpu_options,
+        },
+        environment={
+            # One process less: the child is ours already, and weights reach the model without being serialised.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_LOGGING_LEVEL": "WARNING",
+            **cpu_environment,
+        },
+        **timeouts,
+    )
 
 
 class Engine:
-    """The child's side: `vllm.LLM` behind the calls of `OwnedEngineBase`."""
+    """The child's side: `vllm.LLM` behind the calls of `OwnedEngine`."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         import vllm
 
         self._vllm = vllm
-        self._llm = vllm.LLM(**options)
+        # vLLM's default seed is 0 everywhere, and replicas would draw the same samples.
+        self._llm = vllm.LLM(**{"seed": secrets.randbits(31), **options})
 
     def generate(
         self, prompts: list[list[int]], requests: list[dict[str, Any]], progress: Callable[[], None]
@@ -92,7 +81,7 @@ class Engine:
             progress()
         # Requests end in any order; vLLM numbers them as they come.
         finished.sort(key=lambda output: int(output.request_id))
-        return [[engine_output(completion) for completion in output.outputs] for output in finished]
+        return [[_output(completion) for completion in output.outputs] for output in finished]
 
     def num_workers(self, progress: Callable[[], None]) -> int:
         """Returns how many workers hold the model: each answers."""
@@ -111,3 +100,9 @@ class Engine:
     def wake_up(self, part: WeightPart, progress: Callable[[], None]) -> None:
         """Takes memory for one of both again."""
         self._llm.wake_up(tags=[part])
+
+
+def _output(completion: Any) -> EngineOutput:
+    ids = completion.token_ids
+    logprobs = (step[token].logprob for step, token in zip(completion.logprobs, ids, strict=True))
+    return engine_output(ids, logprobs, completion.finish_reason)

@@ -6,15 +6,14 @@ The fields are those of vLLM 0.32 (`vllm.entrypoints.openai.completion.protocol`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from agents.base import EngineError
-from agents.engine_agent import EngineOutput
-from agents.http_client import HttpClient, MissingEndpointError
+from agents.engine_output import EngineOutput, engine_output
+from agents.engine_server import EngineServer
+from agents.http_client import MissingEndpointError
 from agents.vllm_agent.engine import WORKER_EXTENSION
-from agents.vllm_agent.outputs import server_output
-from agents.weight_loader import WeightPart
 from agents.weight_sources import RemoteSource, to_json
 
 _HOW_TO_UPDATE = (
@@ -24,33 +23,28 @@ _HOW_TO_UPDATE = (
 )
 
 
-class Server:
-    """Speaks to a running `vllm serve`.
+class Server(EngineServer):
+    """Speaks to a running `vllm serve`; one that reports other log-probabilities than those sampled from is refused."""
 
-    Args:
-        url: Of the server.
-        engine_options: Must be empty: a running server has its options.
-        timeout_s: Seconds without an answer after which a request has failed.
-
-    Raises:
-        ValueError: For engine options, or a server that reports other log-probabilities than those sampled from.
-        EngineError: If it cannot be reached.
-    """
+    command = "vllm serve"
+    info_path = "/v1/models"
 
     def __init__(self, url: str, engine_options: Mapping[str, Any], *, timeout_s: float) -> None:
-        if engine_options:
-            raise ValueError(f"Give {', '.join(engine_options)} to `vllm serve` itself; with url= they have no effect.")
-        self._client = HttpClient(url, timeout_s=timeout_s)
-        served = self._client.get("/v1/models")["data"][0]
+        super().__init__(url, engine_options, timeout_s=timeout_s)
+        served = self.client.get(self.info_path)["data"][0]
         self._model: str = served["id"]
-        self.max_model_len: int = served["max_model_len"]
+        self.max_model_len = served["max_model_len"]
         self._check_logprobs()
 
-    def generate(
-        self, prompts: Sequence[Sequence[int]], requests: Sequence[dict[str, Any]]
-    ) -> list[list[EngineOutput]]:
-        """Completes N prompts, each in a request of its own: a seed belongs to a request; [N][n]."""
-        return self._client.each(self._complete, prompts, requests)
+    def complete(self, prompt: list[int], request: dict[str, Any]) -> list[EngineOutput]:
+        """Completes one prompt; [n]."""
+        answer = self.client.post(
+            "/v1/completions", {"model": self._model, "prompt": prompt, "return_token_ids": True, **request}
+        )
+        return [
+            engine_output(choice["token_ids"], choice["logprobs"]["token_logprobs"], choice["finish_reason"])
+            for choice in sorted(answer["choices"], key=lambda choice: choice["index"])
+        ]
 
     def num_workers(self) -> int:
         """Returns how many workers hold the model: each answers."""
@@ -60,35 +54,15 @@ class Server:
         """Has every worker of the server load the weights, and drops the prefix cache."""
         self._call("/collective_rpc", {"method": "load_weights", "args": [to_json(source)]})
         if not self._call("/reset_prefix_cache", {})["success"]:
-            raise EngineError(f"{self._client.url} could not drop its prefix cache: it is serving someone else too.")
-
-    def sleep(self) -> None:
-        """Refuses: see `VLLMAgent`."""
-        raise ValueError("A server's memory is not this run's to free: leave out sleep_during_update.")
-
-    def wake_up(self, part: WeightPart) -> None:
-        """Does nothing: it never sleeps."""
-
-    def restart(self) -> None:
-        """Looks whether the server is there again."""
-        self._client.get("/v1/models")
-
-    def close(self) -> None:
-        """Does nothing: the server is not ours."""
+            raise EngineError(f"{self.client.url} could not drop its prefix cache: it is serving someone else too.")
 
     def _call(self, path: str, payload: dict[str, Any]) -> Any:
         try:
-            return self._client.post(path, payload)
+            return self.client.post(path, payload)
         except MissingEndpointError as error:
             raise ValueError(f"{error} {_HOW_TO_UPDATE}") from error
         except EngineError as error:
             raise EngineError(f"{error} {_HOW_TO_UPDATE}") from error
-
-    def _complete(self, prompt: list[int], request: dict[str, Any]) -> list[EngineOutput]:
-        answer = self._client.post(
-            "/v1/completions", {"model": self._model, "prompt": prompt, "return_token_ids": True, **request}
-        )
-        return [server_output(choice) for choice in sorted(answer["choices"], key=lambda choice: choice["index"])]
 
     def _check_logprobs(self) -> None:
         """Draws one token with top_k=1: under the distribution sampled from it is certain."""
@@ -96,6 +70,6 @@ class Server:
         ((output,),) = self.generate([[0]], [probe])
         if abs(output.logprobs[0]) > 1e-3:
             raise ValueError(
-                f"{self._client.url} reports log-probabilities of another distribution than the one it samples from. "
+                f"{self.client.url} reports log-probabilities of another distribution than the one it samples from. "
                 "Start it with: vllm serve MODEL --logprobs-mode processed_logprobs"
             )

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from agents.base import SamplingParams
-from agents.engine_agent import EngineAgent, EngineOutput
-from agents.models import resolve_model
-from agents.owned_engine import OwnedEngineBase
+from agents.engine_agent import EngineAgent
+from agents.engine_output import EngineOutput
+from agents.owned_engine import OwnedEngine
 from agents.seeds import prompt_seeds
 from agents.transformers_agent import TransformersAgent
 from agents.weight_sources import Broadcast, RemoteSource
@@ -77,21 +77,11 @@ class OwnedTransformersAgent(EngineAgent):
         timeout_s: float = 60.0,
         enable_sleep_mode: bool = False,
     ) -> None:
-        folder = resolve_model(model)
-        backend = OwnedEngineBase(
-            "transformers",
-            f"{__name__}:Engine",
-            options={"model": str(folder), "die_at": die_at, "num_workers": num_workers},
-            defaults={},
-            cpu_options={},
-            environment={},
-            timeout_s=timeout_s,
-            start_timeout_s=300.0,
-        )
-        super().__init__(folder, backend, max_model_len=1024, sampling=None, trust_remote_code=False)
+        super().__init__(model, timeout_s=timeout_s, die_at=die_at, num_workers=num_workers)
         self.calls: list[str] = []
         self.groups: list[str] = []
-        call = backend.process.call
+        process = self.backend.process  # type: ignore[union-attr]
+        call = process.call
 
         def recorded(method: str, *arguments: Any) -> Any:
             detail = {"wake_up": str, "load_weights": lambda source: type(source).__name__}.get(method)
@@ -99,7 +89,12 @@ class OwnedTransformersAgent(EngineAgent):
             self.groups += [source.group.name for source in arguments if isinstance(source, Broadcast)]
             return call(method, *arguments)
 
-        backend.process.call = recorded  # type: ignore[method-assign]
+        process.call = recorded  # type: ignore[method-assign]
+
+    def start(self, options: dict[str, Any], **timeouts: float) -> OwnedEngine:
+        return OwnedEngine(
+            "transformers", f"{__name__}:Engine", options=options, defaults={}, environment={}, **timeouts
+        )
 
     def requests(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
         seeds = prompt_seeds(params.seed, len(prompt_token_ids))

@@ -11,8 +11,8 @@ import torch
 
 import agents
 from agents.base import Agent, Completion, SamplingParams
-from agents.engine_agent import EngineAgent, EngineOutput
-from agents.models import resolve_model
+from agents.engine_agent import EngineAgent
+from agents.engine_output import EngineOutput
 from agents.text import load_tokenizer
 from agents.transformers_agent import TransformersAgent
 
@@ -78,17 +78,15 @@ class Talkative:
 
 
 class TalkativeAgent(EngineAgent):
-    def __init__(self, text: str) -> None:
-        folder = resolve_model("tiny")
-        backend: Any = Talkative(load_tokenizer(folder)(text)["input_ids"])
-        super().__init__(folder, backend, max_model_len=100, sampling=None, trust_remote_code=False)
+    def start(self, options: dict[str, Any], **timeouts: float) -> Any:
+        return Talkative(load_tokenizer(self.folder)(options["text"])["input_ids"])
 
     def requests(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
         return [{}] * len(prompt_token_ids)
 
 
 def test_an_engine_that_overlooks_stop_texts_is_cut_back() -> None:
-    agent = TalkativeAgent("one two three four")
+    agent = TalkativeAgent(text="one two three four")
     [[whole]] = agent.generate([[5]], SamplingParams())
     [[completion]] = agent.generate([[5]], SamplingParams(stop=("three",)))
     kept = len(completion.token_ids)
