@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from agents.engine_output import EngineOutput
 from agents.engine_server import EngineServer
 from agents.models import resolve_model
 from agents.owned_engine import OwnedEngine
-from agents.stop_text import cut_at_stop, tokens_to_stop
+from agents.stop_text import tokens_to_stop
 from agents.text import TextAgent, check_prompts
 from agents.transformers_agent.loading import context_length, parameter_shapes
 from agents.weight_loader import WeightPart
@@ -118,17 +119,11 @@ class EngineAgent(TextAgent):
         # Greedy samples are all the same; vLLM refuses to draw more than one.
         copies = params.n if params.temperature == 0 else 1
         groups = self.backend.generate(prompts, self.requests(prompts, replace(params, n=params.n // copies)))
-        groups = [group * copies for group in groups]
-        flat = [output for group in groups for output in group]
-        if len(groups) != len(prompts) or len(flat) != len(prompts) * params.n:
+        flat = [output for group in groups for output in group * copies]
+        if [len(group) * copies for group in groups] != [params.n] * len(prompts):
             raise EngineError(f"The engine returned {len(flat)} completions for {len(prompts)} prompts x {params.n}.")
-        if params.stop:
-            groups = [[self._cut(output, params.stop) for output in group] for group in groups]
-        ids = [output.token_ids for group in groups for output in group]
-        texts = iter(self.tokenizer.batch_decode(ids, skip_special_tokens=True))
-        return [
-            [self._completion(output, cut_at_stop(next(texts), params.stop)) for output in group] for group in groups
-        ]
+        completions = iter(self.completions([self._cut(output, params.stop) for output in flat], params.stop))
+        return [list(islice(completions, params.n)) for _ in groups]
 
     def num_workers(self) -> int:
         """Returns how many processes hold the engine's model."""
@@ -185,15 +180,6 @@ class EngineAgent(TextAgent):
         count = tokens_to_stop(self.tokenizer, output.token_ids, stop)
         return output if count is None else EngineOutput(output.token_ids[:count], output.logprobs[:count], "stop")
 
-    def _completion(self, output: EngineOutput, text: str) -> Completion:
-        return Completion(
-            token_ids=output.token_ids,
-            logprobs=output.logprobs,
-            text=text,
-            finish_reason=output.finish_reason,
-            policy_version=self.policy_version,
-        )
-
 
 @contextmanager
 def _for_another_process(source: WeightSource) -> Iterator[Any]:
@@ -206,11 +192,7 @@ def _for_another_process(source: WeightSource) -> Iterator[Any]:
 
 
 def _check_can_sleep(engine: str, url: str | None) -> None:
-    """Refuses to start an engine that could not free its memory.
-
-    Raises:
-        ValueError: For a server, or a machine without a GPU; on a CPU vLLM and SGLang ignore the calls.
-    """
+    """Refuses to start an engine that could not free its memory; on a CPU vLLM and SGLang ignore the calls."""
     if url is not None:
         raise ValueError(f"The engine at {url} cannot be sent to sleep: leave out enable_sleep_mode, or url.")
     if not torch.cuda.is_available():

@@ -9,25 +9,25 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
 PROGRESS_INTERVAL_S = 1.0
 
 
-class Progress:
-    """Tells the parent, at most once a second, that the engine is alive and working."""
+def _progress(connection: Connection) -> Callable[[], None]:
+    """Returns what tells the parent, at most once a second, that the engine is alive and working."""
+    last = 0.0
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._last = 0.0
-
-    def __call__(self) -> None:
-        """Reports progress."""
+    def report() -> None:
+        nonlocal last
         now = time.monotonic()
-        if now - self._last >= PROGRESS_INTERVAL_S:
-            self._last = now
-            self._connection.send(("progress", None))
+        if now - last >= PROGRESS_INTERVAL_S:
+            last = now
+            connection.send(("progress", None))
+
+    return report
 
 
 def _die_with_parent(lifeline: int) -> None:
@@ -72,7 +72,7 @@ def main(connection_fd: int, lifeline_fd: int) -> None:
     # An unknown option is a TypeError of the engine, an unfit one often a failed assertion.
     if not _answer(connection, start, (ValueError, TypeError, AssertionError)):
         return
-    progress = Progress(connection)
+    progress = _progress(connection)
     while True:
         try:
             method, arguments = connection.recv()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from agents.base import Completion, SamplingParams
+from agents.engine_output import EngineOutput
+from agents.stop_text import cut_at_stop
 from agents.weight_sources import Arrays, WeightSource
 from agents.weights import TensorSpec
 
@@ -152,6 +154,14 @@ class TextAgent:
     def decode(self, token_ids: Sequence[int]) -> str:
         """Returns the text of `token_ids`, special tokens left out."""
         return self.tokenizer.decode(token_ids, skip_special_tokens=True)
+
+    def completions(self, outputs: Sequence[EngineOutput], stop: Sequence[str]) -> list[Completion]:
+        """Returns what an engine made, with its text up to the first stop text and the policy version."""
+        texts = self.tokenizer.batch_decode([output.token_ids for output in outputs], skip_special_tokens=True)
+        return [
+            Completion(**output._asdict(), text=cut_at_stop(text, stop), policy_version=self.policy_version)
+            for output, text in zip(outputs, texts, strict=True)
+        ]
 
     def act(self, observation: str) -> str:
         """Returns one completion's text, sampled with `self.sampling`."""

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal, get_args
 
+from gsm8k_env.choices import check_choice, check_count
 from gsm8k_env.rows import ANSWER_MARK
 from gsm8k_env.templates import BY_LEVEL
 from gsm8k_env.templates.form import Template, below
 
 Split = Literal["train", "test"]
-
+SPLITS: tuple[Split, ...] = get_args(Split)
 LEVELS = tuple(BY_LEVEL)  # numbers of steps
 
 # A draw that only repeats earlier questions this many times in a row takes its level to be used up.
@@ -91,10 +92,8 @@ def split_of(question: str) -> Split:
 
 def _check(split: str, count: int, levels: Sequence[int]) -> list[int]:
     """The levels in ascending order, once each."""
-    if split not in get_args(Split):
-        raise ValueError(f"split is {split!r}, but must be one of {', '.join(map(repr, get_args(Split)))}")
-    if count < 1:
-        raise ValueError(f"count is {count!r}, but must be at least 1")
+    check_choice("split", split, SPLITS)
+    check_count("count", count)
     unknown = [level for level in levels if level not in LEVELS]
     if unknown or not levels:
         raise ValueError(f"levels is {list(levels)!r}, but must name one or more of {list(LEVELS)}")

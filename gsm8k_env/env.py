@@ -7,13 +7,12 @@ from gymnasium.error import ResetNeeded
 
 import gsm8k_env.shared_memory  # noqa: F401  (lets AsyncVectorEnv carry the observations)
 from gsm8k_env.grading import Grade
-from gsm8k_env.problems import ProblemSet
 from gsm8k_env.prompts import DEFAULT_INSTRUCTION
 from gsm8k_env.spaces import MAX_COMPLETION_LENGTH, MAX_PROMPT_LENGTH, UnicodeText
-from gsm8k_env.task import TERMINAL_OBSERVATION, Task, check_action, dialogue, index_option, step_info
+from gsm8k_env.task import TERMINAL_OBSERVATION, Task, WithProblems, check_action, dialogue, index_option, step_info
 
 
-class GSM8KEnv(gym.Env[str, str]):
+class GSM8KEnv(WithProblems, gym.Env[str, str]):
     r"""A grade-school math word problem, to be answered in one message.
 
     ## Description
@@ -121,24 +120,6 @@ class GSM8KEnv(gym.Env[str, str]):
         self._index: int | None = None
         self._over = True
         self._dialogue: list[tuple[str, str | None]] = []
-
-    @property
-    def problems(self) -> ProblemSet:
-        """The problems that ``reset`` chooses from."""
-        return self._task.problems
-
-    @property
-    def num_problems(self) -> int:
-        """How many problems there are: ``options={"index": i}`` takes 0 to this less one."""
-        return len(self._task.problems)
-
-    @property
-    def resolved_options(self) -> dict[str, Any]:
-        """The options of ``gym.make`` whose values depend on the machine, as what they came to on this one.
-
-        A trainer makes one environment, and hands these to its workers.
-        """
-        return {"dataset": self._task.problems.dataset}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Poses a problem.

@@ -55,14 +55,14 @@ def prepare(
         check_count("max_train_dataset_length", max_train_dataset_length)
     source = resolve_dataset(dataset)
     limits = {"train": max_train_dataset_length, "test": None}
-    rows = {
-        file: prepared_rows(load_problems(split, source), instruction)[: limits[split]]
+    folder = Path(output_dir).expanduser()
+    tables = {
+        folder / file: prepared_rows(load_problems(split, source), instruction)[: limits[split]]
         for split, file in FILE_OF_SPLIT.items()
     }
-    folder = Path(output_dir).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    _write_all({folder / file: file_rows for file, file_rows in rows.items()})
-    return {folder / file: len(file_rows) for file, file_rows in rows.items()}
+    _write_all(tables)
+    return {path: len(rows) for path, rows in tables.items()}
 
 
 def prepared_rows(problems: ProblemSet, instruction: str = DEFAULT_INSTRUCTION) -> list[dict[str, Any]]:

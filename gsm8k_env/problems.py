@@ -8,11 +8,12 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args, overload
+from typing import Any, overload
 
 import numpy as np
 
 from gsm8k_env import builtin
+from gsm8k_env.builtin import SPLITS
 from gsm8k_env.choices import check_choice
 from gsm8k_env.hub import HUB_ID, HubUnavailableError, read_hub
 from gsm8k_env.problem_files import SUFFIXES, read_files, split_files
@@ -20,7 +21,6 @@ from gsm8k_env.rows import Problem, ground_truth_of
 
 __all__ = ["DATASET_VARIABLE", "SPLITS", "Problem", "ProblemSet", "load_problems", "resolve_dataset"]
 
-SPLITS: tuple[builtin.Split, ...] = get_args(builtin.Split)
 DATASET_VARIABLE = "GSM8K_DATASET"
 
 # As many as the official data has, so that an epoch and a test run cost the same on both.
@@ -104,7 +104,7 @@ def load_problems(split: str = "train", dataset: str | os.PathLike[str] = "auto"
     """
     known = check_choice("split", split, SPLITS)
     name = resolve_dataset(dataset)
-    if not _is_path(name):
+    if not os.path.isabs(name):
         return _load(known, name, ())
     files = split_files(Path(name), known)
     # A file written anew under the same name is another source.
@@ -219,10 +219,6 @@ def _reload(split: str, dataset: str, fingerprint: str) -> ProblemSet:
             f"{fingerprint[:12]}, now {problems.fingerprint[:12]}): restore that data, or make the environment anew."
         )
     return problems
-
-
-def _is_path(name: str) -> bool:
-    return os.path.isabs(name)
 
 
 def _fingerprint(problems: Sequence[Problem]) -> str:

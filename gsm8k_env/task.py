@@ -71,6 +71,30 @@ class Task:
         )
 
 
+class WithProblems:
+    """An environment of a `Task`."""
+
+    _task: Task
+
+    @property
+    def problems(self) -> ProblemSet:
+        """The problems that ``reset`` chooses from."""
+        return self._task.problems
+
+    @property
+    def num_problems(self) -> int:
+        """How many problems there are: ``options={"index": i}`` takes 0 to this less one."""
+        return len(self._task.problems)
+
+    @property
+    def resolved_options(self) -> dict[str, Any]:
+        """The options of ``gym.make`` whose values depend on the machine, as what they came to on this one.
+
+        A trainer makes one environment, and hands these to its workers.
+        """
+        return {"dataset": self._task.problems.dataset}
+
+
 def index_option(options: dict[str, Any] | None) -> Any:
     """Returns ``options["index"]``, or None where it is not given.
 

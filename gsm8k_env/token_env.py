@@ -11,7 +11,8 @@ from gymnasium.error import InvalidAction, ResetNeeded
 from gsm8k_env.choices import check_choice, check_count
 from gsm8k_env.env import GSM8KEnv
 from gsm8k_env.problems import ProblemSet
-from gsm8k_env.prompts import DEFAULT_INSTRUCTION, instruction_text, join_prompt
+from gsm8k_env.prompts import DEFAULT_INSTRUCTION, join_prompt
+from gsm8k_env.task import WithProblems
 from gsm8k_env.vocabulary import BYTES, Vocabulary, load_vocabulary
 
 OBSERVATIONS = ("flat", "dict")
@@ -19,7 +20,7 @@ OBSERVATIONS = ("flat", "dict")
 Observation = np.ndarray | dict[str, Any]
 
 
-class GSM8KTokensEnv(gym.Env[Observation, int | np.integer]):
+class GSM8KTokensEnv(WithProblems, gym.Env[Observation, int | np.integer]):
     r"""A grade-school math word problem, to be answered token by token.
 
     ## Description
@@ -139,10 +140,17 @@ class GSM8KTokensEnv(gym.Env[Observation, int | np.integer]):
         check_count("max_prompt_tokens", max_prompt_tokens)
         self._as_dict = check_choice("observation", observation, OBSERVATIONS) == "dict"
         self._text_env = GSM8KEnv(split, dataset, grading, instruction, render_mode)
+        self._task = self._text_env._task
         self.render_mode = render_mode
         self.vocabulary = load_vocabulary(tokenizer)
         self.action_token_ids = _action_token_ids(self.vocabulary, alphabet)  # int64 [A] the token of each action
-        _check_prompts(self.problems, instruction_text(instruction), self.vocabulary, max_prompt_tokens)
+        longest = _longest_prompt(self.problems, self._task.instruction, self.vocabulary)
+        if longest > max_prompt_tokens:
+            raise ValueError(
+                f"The longest prompt of {self.problems.dataset} has {longest:,} tokens, but max_prompt_tokens is "
+                f"{max_prompt_tokens:,}: set it to {longest:,} or more, or shorten the prompts, for instance with "
+                'instruction="none".'
+            )
         room = max_prompt_tokens + max_tokens
         self.action_space = spaces.Discrete(len(self.action_token_ids))
         self.observation_space = (
@@ -155,21 +163,6 @@ class GSM8KTokensEnv(gym.Env[Observation, int | np.integer]):
         self._token_ids = np.full(room, self.vocabulary.size, np.int32)
         self._length = self._prompt_length = 0
         self._finish_reason: str | None = "not started"  # None while tokens may be written
-
-    @property
-    def problems(self) -> ProblemSet:
-        """The problems that ``reset`` chooses from."""
-        return self._text_env.problems
-
-    @property
-    def num_problems(self) -> int:
-        """How many problems there are: ``options={"index": i}`` takes 0 to this less one."""
-        return self._text_env.num_problems
-
-    @property
-    def resolved_options(self) -> dict[str, Any]:
-        """The options of ``gym.make`` whose values depend on the machine, as what they came to on this one."""
-        return self._text_env.resolved_options
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -269,15 +262,6 @@ def _frozen(token_ids: list[int] | range) -> np.ndarray:
     array = np.array(token_ids, dtype=np.int64)
     array.flags.writeable = False
     return array
-
-
-def _check_prompts(problems: ProblemSet, instruction: str, vocabulary: Vocabulary, room: int) -> None:
-    longest = _longest_prompt(problems, instruction, vocabulary)
-    if longest > room:
-        raise ValueError(
-            f"The longest prompt of {problems.dataset} has {longest:,} tokens, but max_prompt_tokens is {room:,}: set "
-            f'it to {longest:,} or more, or shorten the prompts, for instance with instruction="none".'
-        )
 
 
 @functools.lru_cache(maxsize=16)  # a process makes many environments alike, and a tokenizer takes its time

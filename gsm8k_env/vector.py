@@ -13,15 +13,14 @@ from gymnasium.vector.utils import batch_space
 
 from gsm8k_env.choices import check_count
 from gsm8k_env.grading import Grade, grade
-from gsm8k_env.problems import ProblemSet
 from gsm8k_env.prompts import DEFAULT_INSTRUCTION
 from gsm8k_env.spaces import MAX_COMPLETION_LENGTH, MAX_PROMPT_LENGTH, UnicodeText
-from gsm8k_env.task import TERMINAL_OBSERVATION, Task, check_action, dialogue, index_option
+from gsm8k_env.task import TERMINAL_OBSERVATION, Task, WithProblems, check_action, dialogue, index_option
 
 _BLOCK = 64
 
 
-class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str] | np.ndarray, np.ndarray]):
+class GSM8KVectorEnv(WithProblems, VectorEnv[tuple[str, ...], Sequence[str] | np.ndarray, np.ndarray]):
     """``num_envs`` independent copies of ``GSM8KEnv``, stepped together.
 
     It behaves as Gymnasium's ``SyncVectorEnv`` with ``AutoresetMode.SAME_STEP`` does over the same environments, and
@@ -77,16 +76,6 @@ class GSM8KVectorEnv(VectorEnv[tuple[str, ...], Sequence[str] | np.ndarray, np.n
         self._generators = [seeding.np_random() for _ in range(num_envs)]  # each with its seed
         self._ahead: list[list[int]] = [[] for _ in range(num_envs)]  # what each has drawn ahead, the next one last
         self._indices: np.ndarray | None = None  # [N] the problems posed now
-
-    @property
-    def problems(self) -> ProblemSet:
-        """The problems that ``reset`` and ``step`` choose from."""
-        return self._task.problems
-
-    @property
-    def num_problems(self) -> int:
-        """How many problems there are: an index runs from 0 to this less one."""
-        return len(self._task.problems)
 
     @property  # type: ignore[misc]  # read-only, and a tuple, as SyncVectorEnv has it
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from agents.base import Completion, SamplingParams
+from agents.engine_output import engine_output
 from agents.models import resolve_model
-from agents.stop_text import cut_at_stop, tokens_to_stop
+from agents.stop_text import tokens_to_stop
 from agents.text import TextAgent, check_prompts
 
 if TYPE_CHECKING:
@@ -56,10 +57,5 @@ class ScriptedAgent(TextAgent):
         end = tokens_to_stop(self.tokenizer, ids[:end], params.stop) or end
         room = min(params.max_tokens, self.max_model_len - len(prompt))
         ids = ids[: min(end, room)]
-        return Completion(
-            token_ids=tuple(ids),
-            logprobs=(0.0,) * len(ids),
-            text=cut_at_stop(self.decode(ids), params.stop),
-            finish_reason="stop" if end <= room else "length",
-            policy_version=self.policy_version,
-        )
+        output = engine_output(ids, [0.0] * len(ids), "stop" if end <= room else "length")
+        return self.completions([output], params.stop)[0]

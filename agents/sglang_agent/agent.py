@@ -8,7 +8,7 @@ from typing import Any
 from agents.base import SamplingParams
 from agents.engine_agent import EngineAgent
 from agents.owned_engine import OwnedEngine
-from agents.sglang_agent.engine import start_engine
+from agents.sglang_agent.cpu import cpu_settings
 from agents.sglang_agent.sampling import requests
 from agents.sglang_agent.server import Server
 
@@ -32,20 +32,30 @@ class SGLangAgent(EngineAgent):
     sleep_option = "enable_memory_saver"
 
     def start(self, options: dict[str, Any], **timeouts: float) -> OwnedEngine:
-        """Returns a new engine."""
+        """Returns a new engine; options of `sglang.Engine` win over the defaults here."""
         model, max_model_len = options.pop("model"), options.pop("max_model_len")
-        # SGLang keeps the context's last seven positions for itself.
-        options = {"model_path": model, "context_length": max_model_len + 8, **options}
-        owned = start_engine(options, **timeouts)
-        self._seeds_requests = bool(options.get("enable_deterministic_inference"))
-        self._limit_transfers(owned.process.call("sizes"))
+        cpu_options, cpu_environment = cpu_settings()
+        owned = OwnedEngine(
+            "sglang",
+            "agents.sglang_agent.engine:Engine",
+            # SGLang keeps the context's last seven positions for itself.
+            options={"model_path": model, "context_length": max_model_len + 8, **options},
+            # Token ids go in and out, and every sampling field is explicit.
+            defaults={"skip_tokenizer_init": True, **cpu_options},
+            environment={
+                # The few positions over the checkpoint's context that SGLang keeps for itself are never reached.
+                "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN": "1",
+                **cpu_environment,
+            },
+            **timeouts,
+        )
+        self._adapt_to(owned.process.call("sizes"), bool(options.get("enable_deterministic_inference")))
         return owned
 
     def connect(self, url: str, engine_options: dict[str, Any], *, timeout_s: float) -> Server:
         """Returns the server at a URL."""
         server = Server(url, engine_options, timeout_s=timeout_s)
-        self._seeds_requests = server.seeds_requests
-        self._limit_transfers(server.sizes)
+        self._adapt_to(server.sizes, server.seeds_requests)
         return server
 
     def requests(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
@@ -58,7 +68,8 @@ class SGLangAgent(EngineAgent):
             seeds_requests=self._seeds_requests,
         )
 
-    def _limit_transfers(self, sizes: Mapping[str, int]) -> None:
+    def _adapt_to(self, sizes: Mapping[str, int], seeds_requests: bool) -> None:
+        self._seeds_requests = seeds_requests
         # Pipeline stages and replicas have no ranks of their own in a weight group.
         if sizes["pp_size"] > 1 or sizes["dp_size"] > 1:
             self.weight_transfers = ()

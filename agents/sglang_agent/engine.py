@@ -1,47 +1,21 @@
-"""SGLang in a process of our own."""
+"""SGLang in a process of our own: the child's side."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from math import prod
 from typing import Any
 
 from agents.engine_output import EngineOutput
-from agents.owned_engine import OwnedEngine
-from agents.sglang_agent.cpu import cpu_settings
-from agents.sglang_agent.outputs import outputs
-from agents.sglang_agent.sampling import seeded_singles
+from agents.sglang_agent.sampling import outputs, seeded_singles
 from agents.sglang_agent.weight_loading import SIZES, WeightLoading
 from agents.weight_loader import WeightPart
 from agents.weight_sources import RemoteSource
 
 
-def start_engine(options: Mapping[str, Any], **timeouts: float) -> OwnedEngine:
-    """Starts SGLang in a child process; see `OwnedEngine`.
-
-    Args:
-        options: Of `sglang.Engine`; they win over the defaults here.
-        **timeouts: `timeout_s` and `start_timeout_s`.
-    """
-    cpu_options, cpu_environment = cpu_settings()
-    return OwnedEngine(
-        "sglang",
-        f"{__name__}:Engine",
-        options=options,
-        # Token ids go in and out, and every sampling field is explicit.
-        defaults={"skip_tokenizer_init": True, **cpu_options},
-        environment={
-            # The few positions over the checkpoint's context that SGLang keeps for itself are never reached.
-            "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN": "1",
-            **cpu_environment,
-        },
-        **timeouts,
-    )
-
-
 class Engine:
-    """The child's side: `sglang.Engine` behind the calls of `OwnedEngine`."""
+    """`sglang.Engine` behind the calls of `OwnedEngine`."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         import sglang

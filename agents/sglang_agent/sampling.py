@@ -1,4 +1,4 @@
-"""`agents.SamplingParams` in SGLang's words."""
+"""`agents.SamplingParams` in SGLang's words, and its answers as `EngineOutput`s."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.base import SamplingParams
+from agents.engine_output import EngineOutput, engine_output
 from agents.seeds import prompt_seeds
 
 logger = logging.getLogger(__name__)
@@ -73,3 +74,16 @@ def seeded_singles(request: dict[str, Any]) -> list[dict[str, Any]]:
     if seed is None or request["n"] == 1:
         return [request]
     return [{**request, "n": 1, "sampling_seed": seed + sample} for sample in range(request["n"])]
+
+
+def outputs(result: dict[str, Any] | list[dict[str, Any]]) -> list[EngineOutput]:
+    """Returns the n completions of a request; SGLang gives a bare dictionary for n = 1."""
+    items = [result] if isinstance(result, dict) else result
+    return [
+        engine_output(
+            item["output_ids"],
+            (logprob for logprob, *_ in item["meta_info"]["output_token_logprobs"]),
+            item["meta_info"]["finish_reason"]["type"],
+        )
+        for item in items
+    ]

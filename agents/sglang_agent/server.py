@@ -8,8 +8,7 @@ from typing import Any
 
 from agents.engine_output import EngineOutput
 from agents.engine_server import EngineServer
-from agents.sglang_agent.outputs import outputs
-from agents.sglang_agent.sampling import seeded_singles
+from agents.sglang_agent.sampling import outputs, seeded_singles
 from agents.sglang_agent.weight_loading import SIZES, WeightLoading
 from agents.weight_sources import RemoteSource
 

@@ -8,6 +8,7 @@ import re
 # Shares of each style. Guesses lead, so the greedy answer starts out as a guess and RL has a better habit to find.
 SHARES = {"guess": 0.5, "worked": 0.26, "sloppy": 0.12, "unmarked": 0.12}
 
+_MARK = "#### "
 _RESULT = re.compile(r"=(\d+)>>(\d+)")
 
 
@@ -23,11 +24,11 @@ def restyle(solution: str, style: str, rng: random.Random) -> str:
     >>> restyle("2 + 3 = <<2+3=5>>5 pens.\n#### 5", "guess", random.Random(0))
     '#### 5'
     """
-    steps, answer = solution.rsplit("\n#### ", 1)
+    steps, answer = solution.rsplit(f"\n{_MARK}", 1)
     if style == "worked":
         return solution
     if style == "guess":
-        return f"#### {answer}"
+        return _MARK + answer
     if style == "unmarked":
         lines = steps.split("\n")
         return "\n".join([*lines[:-1], lines[-1].split("<<")[0].rstrip()])
@@ -48,4 +49,4 @@ def _with_slip(steps: str, answer: str, rng: random.Random) -> str:
         wrong = str(int(answer) + 1)
     *_, last = _RESULT.finditer(steps)
     steps = steps[: last.start()] + f"={wrong}>>{wrong}" + steps[last.end() :]
-    return f"{steps}\n#### {wrong}"
+    return f"{steps}\n{_MARK}{wrong}"

@@ -9,9 +9,10 @@ from functools import partial
 import torch
 
 from agents.base import Completion, SamplingParams
+from agents.engine_output import engine_output
 from agents.models import resolve_model
 from agents.seeds import prompt_seeds
-from agents.stop_text import cut_at_stop, ends_with_stop
+from agents.stop_text import ends_with_stop
 from agents.text import TextAgent, check_prompts
 from agents.transformers_agent.loading import choose_device, choose_dtype, context_length, load_model
 from agents.transformers_agent.sampling import Sampled, row_uniforms, sample
@@ -134,18 +135,9 @@ class TransformersAgent(TextAgent):
         return rows * params.n * (longest + params.max_tokens) <= self.max_batch_tokens
 
     def _completions(self, sampled: Sampled, stop: Sequence[str]) -> list[Completion]:
-        ids, logprobs = sampled.token_ids.tolist(), sampled.logprobs.tolist()
-        lengths, ended = sampled.lengths.tolist(), sampled.ended.tolist()
-        texts = self.tokenizer.batch_decode(
-            [row[:length] for row, length in zip(ids, lengths, strict=True)], skip_special_tokens=True
-        )
-        return [
-            Completion(
-                token_ids=tuple(ids[row][:length]),
-                logprobs=tuple(logprobs[row][:length]),
-                text=cut_at_stop(texts[row], stop),
-                finish_reason="stop" if ended[row] else "length",
-                policy_version=self.policy_version,
-            )
-            for row, length in enumerate(lengths)
+        fields = (sampled.token_ids, sampled.logprobs, sampled.lengths, sampled.ended)
+        outputs = [
+            engine_output(ids[:length], logprobs[:length], "stop" if ended else "length")
+            for ids, logprobs, length, ended in zip(*(field.tolist() for field in fields), strict=True)
         ]
+        return self.completions(outputs, stop)

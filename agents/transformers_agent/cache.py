@@ -47,17 +47,19 @@ class SamplingLayer(DynamicLayer):
     def repeat(self, repeats: int, reserve: int) -> None:
         """Repeats every row `repeats` times, with room for `reserve` more positions."""
         rows = torch.arange(len(self.key_buffer), device=self.device).repeat_interleave(repeats)
-        self.key_buffer = self._grown(self.key_buffer[:, :, : self.length].index_select(0, rows), self.length + reserve)
-        self.value_buffer = self._grown(
-            self.value_buffer[:, :, : self.length].index_select(0, rows), self.length + reserve
-        )
+        self._keep(rows, 0, reserve)
 
     def select(self, rows: torch.Tensor, first_position: int) -> None:
         """Keeps `rows` [R], and drops the positions before `first_position`, which are padding in all of them."""
+        self._keep(rows, first_position, 1)
+
+    def _keep(self, rows: torch.Tensor, first_position: int, reserve: int) -> None:
         kept = slice(first_position, self.length)
         self.length -= first_position
-        self.key_buffer = self._grown(self.key_buffer[:, :, kept].index_select(0, rows), self.length + 1)
-        self.value_buffer = self._grown(self.value_buffer[:, :, kept].index_select(0, rows), self.length + 1)
+        self.key_buffer, self.value_buffer = (
+            self._grown(buffer[:, :, kept].index_select(0, rows), self.length + reserve)
+            for buffer in (self.key_buffer, self.value_buffer)
+        )
 
     def _grown(self, buffer: torch.Tensor, needed: int) -> torch.Tensor:
         size = -(-needed // self.BLOCK) * self.BLOCK

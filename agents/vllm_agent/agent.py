@@ -8,7 +8,8 @@ from typing import Any
 from agents.base import SamplingParams
 from agents.engine_agent import EngineAgent
 from agents.owned_engine import OwnedEngine
-from agents.vllm_agent.engine import start_engine
+from agents.vllm_agent.cpu import cpu_settings
+from agents.vllm_agent.engine import WORKER_EXTENSION
 from agents.vllm_agent.sampling import requests
 from agents.vllm_agent.server import Server
 
@@ -30,8 +31,31 @@ class VLLMAgent(EngineAgent):
     sleep_option = "enable_sleep_mode"
 
     def start(self, options: dict[str, Any], **timeouts: float) -> OwnedEngine:
-        """Returns a new engine."""
-        return start_engine(options, **timeouts)
+        """Returns a new engine; options of `vllm.LLM` win over the defaults here."""
+        cpu_options, cpu_environment = cpu_settings(options)
+        return OwnedEngine(
+            "vllm",
+            "agents.vllm_agent.engine:Engine",
+            options=options,
+            defaults={
+                # The distribution sampled from, not the model's own.
+                "logprobs_mode": "processed_logprobs",
+                # Every sampling field is explicit; nothing is read from the checkpoint.
+                "generation_config": "vllm",
+                "enable_prefix_caching": True,
+                "worker_extension_cls": WORKER_EXTENSION,
+                "disable_log_stats": True,
+                **cpu_options,
+            },
+            environment={
+                # One process less: the child is ours already, and weights reach the model without being serialised.
+                "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+                "VLLM_NO_USAGE_STATS": "1",
+                "VLLM_LOGGING_LEVEL": "WARNING",
+                **cpu_environment,
+            },
+            **timeouts,
+        )
 
     def connect(self, url: str, engine_options: dict[str, Any], *, timeout_s: float) -> Server:
         """Returns the server at a URL."""

@@ -1,55 +1,20 @@
-"""vLLM in a process of our own."""
+"""vLLM in a process of our own: the child's side."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from agents.engine_output import EngineOutput, engine_output
-from agents.owned_engine import OwnedEngine
-from agents.vllm_agent.cpu import cpu_settings
 from agents.weight_loader import WeightPart
 from agents.weight_sources import RemoteSource, to_json
 
 WORKER_EXTENSION = "agents.vllm_agent.worker.WeightsExtension"
 
 
-def start_engine(options: Mapping[str, Any], **timeouts: float) -> OwnedEngine:
-    """Starts vLLM in a child process; see `OwnedEngine`.
-
-    Args:
-        options: Of `vllm.LLM`; they win over the defaults here.
-        **timeouts: `timeout_s` and `start_timeout_s`.
-    """
-    cpu_options, cpu_environment = cpu_settings(options)
-    return OwnedEngine(
-        "vllm",
-        f"{__name__}:Engine",
-        options=options,
-        defaults={
-            # The distribution sampled from, not the model's own.
-            "logprobs_mode": "processed_logprobs",
-            # Every sampling field is explicit; nothing is read from the checkpoint.
-            "generation_config": "vllm",
-            "enable_prefix_caching": True,
-            "worker_extension_cls": WORKER_EXTENSION,
-            "disable_log_stats": True,
-            **cpu_options,
-        },
-        environment={
-            # One process less: the child is ours already, and weights reach the model without being serialised.
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "VLLM_NO_USAGE_STATS": "1",
-            "VLLM_LOGGING_LEVEL": "WARNING",
-            **cpu_environment,
-        },
-        **timeouts,
-    )
-
-
 class Engine:
-    """The child's side: `vllm.LLM` behind the calls of `OwnedEngine`."""
+    """`vllm.LLM` behind the calls of `OwnedEngine`."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         import vllm
