@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers import PreTrainedConfig
+from transformers.cache_utils import Cache, DynamicLayer, LinearAttentionLayer, get_layer_types_and_kwargs
 
 
 class SamplingLayer(DynamicLayer):
@@ -68,21 +69,90 @@ class SamplingLayer(DynamicLayer):
         return grown
 
 
-class SamplingCache(Cache):
-    """A cache of `SamplingLayer`s."""
-
-    def __init__(self) -> None:
-        super().__init__(layer_class_to_replicate=SamplingLayer)
+class StateLayer(LinearAttentionLayer):
+    """A layer of linear attention or convolutions, whose states have no positions."""
 
     def repeat(self, repeats: int, reserve: int) -> None:
-        """Repeats every row of every layer."""
-        for layer in self._sampling_layers():
+        """Repeats every row `repeats` times."""
+        self._replace(lambda state: state.repeat_interleave(repeats, dim=0))
+
+    def select(self, rows: torch.Tensor, first_position: int) -> None:
+        """Keeps `rows` [R]; the model has kept padding out of the states."""
+        self._replace(lambda state: state.index_select(0, rows))
+
+    def _replace(self, new: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        for states in (self.conv_states, self.recurrent_states):
+            states.update({number: new(state) for number, state in states.items() if state is not None})
+
+
+class HybridLayer(StateLayer, SamplingLayer):  # type: ignore[misc, override]
+    """A layer with a state beside keys and values."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        SamplingLayer.__init__(self)
+        StateLayer.__init__(self, **kwargs)
+
+    def lazy_initialization(self, *keys_and_values: Any, **states: Any) -> None:
+        """Takes the first keys and values, or the first of the states."""
+        if keys_and_values:
+            SamplingLayer.lazy_initialization(self, *keys_and_values)
+        else:
+            StateLayer.lazy_initialization(self, **states)
+
+    def repeat(self, repeats: int, reserve: int) -> None:
+        """As both do."""
+        StateLayer.repeat(self, repeats, reserve)
+        SamplingLayer.repeat(self, repeats, reserve)
+
+    def select(self, rows: torch.Tensor, first_position: int) -> None:
+        """As both do."""
+        StateLayer.select(self, rows, first_position)
+        SamplingLayer.select(self, rows, first_position)
+
+
+# By transformers' names for the kinds. How far back a window or a chunk looks is in the mask.
+_LAYERS: dict[str, type[SamplingLayer | StateLayer]] = {
+    **dict.fromkeys(("full_attention", "sliding_attention", "chunked_attention"), SamplingLayer),
+    **dict.fromkeys(("linear_attention", "conv", "moe", "mlp"), StateLayer),
+    **dict.fromkeys(("hybrid", "hybrid_sliding"), HybridLayer),
+}
+
+
+class SamplingCache(Cache):
+    """A cache with the layers that a model needs.
+
+    Raises:
+        ValueError: For a model with layers that are none of `_LAYERS`.
+    """
+
+    layers: list[SamplingLayer | StateLayer]  # type: ignore[assignment]
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        kinds, options = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
+        if unknown := set(kinds) - set(_LAYERS):
+            raise _refusal(config, f"has layers of a kind that it does not know ({', '.join(sorted(unknown))})")
+        self._config = config
+        super().__init__(layers=[_LAYERS[kind](**of_one) for kind, of_one in zip(kinds, options, strict=False)])
+
+    def repeat(self, repeats: int, reserve: int) -> None:
+        """Repeats every row of every layer.
+
+        Raises:
+            ValueError: If the model has not put here what it needs to go on.
+        """
+        if not all(layer.is_initialized for layer in self.layers if isinstance(layer, SamplingLayer)):
+            raise _refusal(self._config, "keeps what it has read in itself and not in a cache")
+        for layer in self.layers:
             layer.repeat(repeats, reserve)
 
     def select(self, rows: torch.Tensor, first_position: int = 0) -> None:
         """Keeps `rows` of every layer, without the positions before `first_position`."""
-        for layer in self._sampling_layers():
+        for layer in self.layers:
             layer.select(rows, first_position)
 
-    def _sampling_layers(self) -> Iterator[SamplingLayer]:
-        return (layer for layer in self.layers if isinstance(layer, SamplingLayer))
+
+def _refusal(config: PreTrainedConfig, reason: str) -> ValueError:
+    return ValueError(
+        f"The engine 'transformers' cannot sample {config.name_or_path!r} ({config.model_type}), which {reason}: "
+        "use engine 'vllm' or 'sglang', or another model."
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -122,8 +124,11 @@ def sample(
         mask[row, width - len(prompt) :] = 1
     ids, mask = ids.to(device), mask.to(device)
 
-    cache = SamplingCache()
-    logits = _forward(model, ids, mask, cache)
+    cache = SamplingCache(model.config)
+    # State space models have no attention, and call their cache otherwise.
+    states_only = "cache_params" in inspect.signature(model.forward).parameters
+    forward = partial(_forward, model, cache=cache, states_only=states_only)
+    logits = forward(ids, mask)
     logits = logits.repeat_interleave(params.n, dim=0)
     cache.repeat(params.n, reserve=params.max_tokens)
     mask = mask.repeat_interleave(params.n, dim=0)
@@ -159,20 +164,24 @@ def sample(
             mask = mask[:, padding:]
             cache.select(keep, padding)
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        logits = _forward(model, drawn[:, None], mask, cache)
+        logits = forward(drawn[:, None], mask)
     return Sampled(token_ids=token_ids, logprobs=logprobs, lengths=lengths, ended=ended)
 
 
-def _forward(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, cache: SamplingCache) -> torch.Tensor:
+def _forward(
+    model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, *, cache: SamplingCache, states_only: bool
+) -> torch.Tensor:
     """Returns the next-token logits [B, V] after `ids` [B, S], with `mask` [B, T] over past and present."""
     positions = (mask.cumsum(dim=1) - 1).clamp_min_(0)[:, -ids.shape[1] :]
+    if states_only:  # the past is in the states
+        mask = mask[:, -ids.shape[1] :]
     output = model(
         input_ids=ids,
         # Without padding no mask is needed, and the faster attention kernels apply.
         attention_mask=None if bool(mask.all()) else mask,
         position_ids=positions,
-        past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
+        **{"cache_params" if states_only else "past_key_values": cache},
     )
     return output.logits[:, -1]
