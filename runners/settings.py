@@ -205,8 +205,8 @@ class UpdateSettings(Settings):
     max_logits: int = setting(2**25, "Most logits in memory at once, in elements.", ">= 1", _at_least_1)
     share_prompts: bool = setting(
         True,
-        "Score a group's prompt once for all its completions; see `objectives.packing`. Needs full attention: no "
-        "sliding window, no recurrence.",
+        "Score a group's prompt once for all its completions; see `objectives.packing`. A model whose log-probs that "
+        "changes (sliding windows, recurrence) is found by comparing, and has False; see `updating.scorer_check`.",
     )
     fully_shard: bool = setting(
         False,

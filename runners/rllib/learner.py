@@ -28,6 +28,7 @@ from runners.updating.critic import CriticUpdater
 from runners.updating.model import make_optimizers, make_reference
 from runners.updating.ranks import is_rank_0, rank
 from runners.updating.scorer import Scorer
+from runners.updating.scorer_check import ScorerCheck
 from runners.updating.sharding import keep_state_full
 from runners.updating.updater import Updater
 from runners.weights.sender import WeightSender
@@ -59,6 +60,9 @@ class GRPOLearner(BareModules, TorchLearner):
         reference = None
         if objective.kl_coeff:
             reference = make_reference(scorer, config.noun(PolicySettings), update)
+        scorers = [scorer] if reference is None else [scorer, reference]
+        self._scorer_check = ScorerCheck(scorers, group_size=config.group_size)
+        self._scorer_check.cover(config.max_episode_tokens or config.max_prompt_tokens + config.max_tokens)
         if config.noun(AdvantageSettings).use_critic:
             critic = config.noun(CriticSettings)
             self.updater: Updater = CriticUpdater(critic, scorer, optimizers, update, objective, reference=reference)
@@ -87,6 +91,7 @@ class GRPOLearner(BareModules, TorchLearner):
         """Gives this learner's rows to the Updater, and returns the metrics, reduced."""
         self.before_gradient_based_update(timesteps=timesteps or {})
         rows = training_data.batch
+        self._scorer_check.cover(int(rows[DEFAULT_MODULE_ID]["lengths"].max()))
         for name, value in self.updater.update(dict(rows[DEFAULT_MODULE_ID])).items():
             reduce = "max" if name.endswith("_max") else "mean"
             self.metrics.log_value((DEFAULT_MODULE_ID, name), value, reduce=reduce)

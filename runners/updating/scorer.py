@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -12,8 +13,10 @@ from transformers import PreTrainedModel
 
 from runners.objectives.logprobs import completion_logprobs, token_logprobs
 from runners.objectives.packing import attention_mask, max_row_tokens, pack
+from runners.updating.output_head import model_head
 
 Batch = dict[str, torch.Tensor]
+_COLUMNS = ("token_ids", "loss_mask", "lengths")
 
 
 class Scorer(torch.nn.Module):
@@ -36,8 +39,13 @@ class Scorer(torch.nn.Module):
         gradient_checkpointing: Keep only each block's input for the backward pass, and run the block again there
             (https://arxiv.org/abs/1604.06174).
 
+    Attributes:
+        max_logits: As above.
+        max_row_tokens: Most tokens of a row that the completions of a prompt share.
+        shared_tokens: Most tokens of a sequence that shares a row: `scorer_check` says up to where it may.
+
     Raises:
-        ValueError: For a model that caps its logits, or one whose blocks are not known where checkpoints need them.
+        ValueError: For a model whose blocks are not known where checkpoints need them.
     """
 
     def __init__(
@@ -51,13 +59,10 @@ class Scorer(torch.nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        if getattr(model.config, "final_logit_softcapping", None):
-            raise ValueError(
-                f"{model.config.name_or_path!r} caps its logits (final_logit_softcapping), which the chunked "
-                "log-probabilities of the learner would leave out. Use a model without it."
-            )
         self.model = model
-        self.temperature, self._max_logits, self._share_prompts = temperature, max_logits, share_prompts
+        self.temperature, self.max_logits = temperature, max_logits
+        self.max_row_tokens = max_row_tokens(model.config.get_text_config().hidden_size)
+        self.shared_tokens = sys.maxsize if share_prompts else 0
         self.vf_head: torch.nn.Linear | None = None
         if value_head:
             weight = model.get_input_embeddings().weight
@@ -69,10 +74,9 @@ class Scorer(torch.nn.Module):
             model.gradient_checkpointing_enable({"use_reentrant": False})
         self.train(False)
 
-    @property
-    def max_row_tokens(self) -> int:
-        """Most tokens of a row that the completions of a prompt share."""
-        return max_row_tokens(self.model.config.get_text_config().hidden_size)
+    def row_limit(self, lengths: torch.Tensor) -> int | None:
+        """Returns `max_row_tokens`, or None where sequences of these lengths [B] get rows of their own."""
+        return self.max_row_tokens if bool((lengths <= self.shared_tokens).all()) else None
 
     def train(self, mode: bool = True) -> Scorer:
         """Stays in evaluation mode, but for the blocks' own flag: transformers checkpoints only where it is set."""
@@ -81,18 +85,34 @@ class Scorer(torch.nn.Module):
             block.training = True
         return self
 
-    def forward(self, batch: Batch, *, with_values: bool = False, **kwargs: Any) -> dict[str, torch.Tensor]:
+    def forward(
+        self, batch: Batch, *, with_values: bool = False, autocast: bool = True, **kwargs: Any
+    ) -> dict[str, torch.Tensor]:
         """Returns logprobs and entropies, and with `with_values` values, each [B, T] float32 and 0 outside the mask.
 
         Args:
             batch: token_ids [B, T] int64, loss_mask [B, T] bool, lengths [B].
             with_values: Whether to return values.
+            autocast: Whether the pass runs in bfloat16 on a GPU.
             kwargs: with_entropy and with_entropy_grad of `objectives.logprobs`.
         """
-        score = self._score_packed if self._share_prompts else self._score_rows
+        score = self._score_rows if self.row_limit(batch["lengths"]) is None else self._score_packed
         device = batch["token_ids"].device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=autocast and device == "cuda"):
             return score(batch, with_values, **kwargs)
+
+    def model_logprobs(self, batch: Batch) -> torch.Tensor:
+        """Returns the logprobs [B, T] of the model's own forward, one sequence at a time, as `forward` must give them.
+
+        The logits of a sequence's masked tokens exist at once.
+        """
+        logprobs = torch.zeros(batch["loss_mask"].shape, device=batch["token_ids"].device)
+        for row, (ids, mask, length) in enumerate(zip(*(batch[name] for name in _COLUMNS), strict=True)):
+            places = mask.nonzero()[:, 0]
+            logits = self.model(input_ids=ids[None, :length], use_cache=False, logits_to_keep=places - 1).logits[0]
+            logps = torch.log_softmax(logits.float() / self.temperature, dim=-1)
+            logprobs[row, places] = logps.gather(1, ids[places, None])[:, 0]
+        return logprobs
 
     def _score_rows(self, batch: Batch, with_values: bool, **kwargs: Any) -> dict[str, torch.Tensor]:
         """Scores every sequence in a row of its own.
@@ -100,8 +120,9 @@ class Scorer(torch.nn.Module):
         Rows are padded on the right, where a causal model never looks from a real token: no attention mask is needed,
         and the faster kernels apply.
         """
-        hidden = self.model.base_model(input_ids=batch["token_ids"], use_cache=False).last_hidden_state
-        head, loss_mask = self.model.get_output_embeddings(), batch["loss_mask"]
+        output = self.model.base_model(input_ids=batch["token_ids"], use_cache=False)
+        hidden, loss_mask = output.last_hidden_state, batch["loss_mask"]
+        head = partial(model_head, self.model, output)
         logprobs, entropies = completion_logprobs(hidden, head, batch["token_ids"], loss_mask, *self._limits, **kwargs)
         scores = {"logprobs": logprobs, "entropies": entropies}
         if with_values:
@@ -111,19 +132,18 @@ class Scorer(torch.nn.Module):
     def _score_packed(self, batch: Batch, with_values: bool, **kwargs: Any) -> dict[str, torch.Tensor]:
         """Scores the sequences of a prompt in one row; see `objectives.packing`."""
         token_ids, loss_mask = batch["token_ids"], batch["loss_mask"]
-        ids, mask, lengths = (tensor.cpu().numpy() for tensor in (token_ids, loss_mask, batch["lengths"]))
+        ids, mask, lengths = (batch[name].cpu().numpy() for name in _COLUMNS)
         packed = pack(ids, mask, lengths, self.max_row_tokens)
         to_device = partial(torch.as_tensor, device=token_ids.device)
-        hidden = self.model.base_model(
+        output = self.model.base_model(
             input_ids=to_device(packed.token_ids),
             position_ids=to_device(packed.position_ids),
             attention_mask=attention_mask(to_device(packed.segments)),
             use_cache=False,
-        ).last_hidden_state
-        states = hidden.flatten(0, 1)[to_device(packed.predecessors)]
-        logprobs, entropies = token_logprobs(
-            states, self.model.get_output_embeddings(), token_ids[loss_mask], *self._limits, **kwargs
         )
+        states = output.last_hidden_state.flatten(0, 1)[to_device(packed.predecessors)]
+        head = partial(model_head, self.model, output)
+        logprobs, entropies = token_logprobs(states, head, token_ids[loss_mask], *self._limits, **kwargs)
         scores = {"logprobs": logprobs, "entropies": entropies}
         if with_values:
             scores["values"] = self._values(states)
@@ -138,17 +158,21 @@ class Scorer(torch.nn.Module):
 
     @property
     def _limits(self) -> tuple[float, int]:
-        return self.temperature, self._max_logits
+        return self.temperature, self.max_logits
 
 
 def blocks(model: PreTrainedModel) -> list[torch.nn.Module]:
     """Returns the transformer's blocks, by the class names that the model itself gives as not to be split.
 
+    Of those that stand in one another the outermost.
+
     Raises:
         ValueError: For a model that names none.
     """
     names: Iterable[str] = model._no_split_modules or ()
-    found = [module for module in model.modules() if type(module).__name__ in set(names)]
+    named = [module for module in model.modules() if type(module).__name__ in set(names)]
+    inner = {module for block in named for module in block.modules() if module is not block}
+    found = [module for module in named if module not in inner]
     if not found:
         raise ValueError(
             f"{model.config.name_or_path!r} ({type(model).__name__}) does not say which of its modules are blocks: "

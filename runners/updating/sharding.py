@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from runners.updating.ranks import is_rank_0
@@ -44,6 +44,7 @@ def shard(scorer: Scorer, device: torch.device) -> None:
         assert isinstance(module, FSDPModule)
         module.set_gradient_divide_factor(1.0)
         module.set_force_sum_reduction_for_comms(True)  # Gloo knows no other
+    register_fsdp_forward_method(scorer, "model_logprobs")
     scorer.to_empty(device=device)
     with torch.no_grad():
         for name, parameter in scorer.named_parameters():

@@ -224,7 +224,7 @@ class Updater:
         return passes(
             columns,
             max_tokens=self._settings.micro_batch_tokens,
-            max_row_tokens=self.scorer.max_row_tokens if self._settings.share_prompts else None,
+            max_row_tokens=self.scorer.row_limit(columns["lengths"]),
             in_step=self._settings.fully_shard,
         )
 

@@ -57,11 +57,6 @@ def test_sharing_prompts_changes_no_score(batch):
         torch.testing.assert_close(shared[name], apart[name], rtol=1e-5, atol=1e-5)
 
 
-def test_capped_logits_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="final_logit_softcapping"):
-        scorer(edited_checkpoint(tmp_path / "model", final_logit_softcapping=30.0))
-
-
 def test_values_are_the_heads_on_the_token_before_and_sharing_prompts_changes_none(batch):
     batch["token_ids"][:, :4] = batch["token_ids"][0, :4]  # one group
     policies = [scorer("tiny", share_prompts=shared, value_head=True) for shared in (True, False)]
