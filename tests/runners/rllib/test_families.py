@@ -18,7 +18,7 @@ def config(family: str, folder: Path, **settings: object) -> GRPOConfig:
 
 
 def largest_difference(algo: GRPO) -> float:
-    return algo.train()["learners"]["default_policy"]["logprob_diff_max"]
+    return algo.train()["learners"]["default_policy"]["rollout_logprob_diff_max"]
 
 
 def test_a_window_and_a_reference(build: Callable[[GRPOConfig], GRPO], tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_a_learner_that_hangs_ends_the_run_within_its_bound(build):
 
 def test_an_engine_that_cannot_be_started_says_why(build):
     config = small_config().agents(engine="transformers", engine_options={"colour": "red"})
-    with pytest.raises(ValueError, match="has no option .colour."):
+    with pytest.raises(ValueError, match="has no option"):
         build(config.env_runners(num_env_runners=1))
 
 

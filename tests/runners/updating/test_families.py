@@ -92,7 +92,7 @@ def test_two_steps_on_the_log_probs_of_the_engine(
         rollouts = [rollout(number, PROMPTS[number], c) for number, group in enumerate(groups) for c in group]
         advantages = estimate_advantages("grpo", np.array([0.0, 1.0, 1.0, 0.0] * 2), np.repeat([0, 1], 4))
         found = updater.update(build_train_batch(rollouts, advantages, PLAN, np.random.default_rng(0)))
-        assert found["logprob_diff_max"] < 1e-5
+        assert found["rollout_logprob_diff_max"] < 1e-5
         assert found["grad_norm"] > 0
         agent.update_weights(updater.exported_weights(), updater.policy_version)
 
