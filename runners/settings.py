@@ -48,6 +48,25 @@ class PolicySettings(Settings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoraSettings(Settings):
+    """A low-rank adapter that is trained in the model's place (LoRA), see `updating.lora`: `agents(...)`."""
+
+    lora_rank: int | None = setting(None, "Rank r of the adapters; None trains every weight.", ">= 1", _at_least_1)
+    lora_alpha: float | None = setting(
+        None, "The adapters' part counts alpha / r times; None is 2 r.", "> 0", _positive
+    )
+    lora_targets: str = setting(
+        "all-linear", 'Layers with an adapter: "all-linear", or names such as "q_proj,v_proj".', "not empty", bool
+    )
+
+    @property
+    def scaling_alpha(self) -> float:
+        """`lora_alpha`, or what stands for None."""
+        assert self.lora_rank is not None
+        return 2.0 * self.lora_rank if self.lora_alpha is None else self.lora_alpha
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings(Settings):
     """The engine, and how weights reach it: `agents(...)`."""
 
@@ -218,7 +237,7 @@ class UpdateSettings(Settings):
     )
 
 
-AGENT_NOUNS: tuple[type, ...] = (PolicySettings, EngineSettings)
+AGENT_NOUNS: tuple[type, ...] = (PolicySettings, LoraSettings, EngineSettings)
 TRAINING_NOUNS: tuple[type, ...] = (
     SamplingSettings,
     AdvantageSettings,

@@ -32,7 +32,8 @@ from runners.rllib.workers import EnvRunners, Learners, WorkerLost
 from runners.sampling.problems import ProblemSampler, evaluation_resets
 from runners.sampling.rollout import EnvName, GroupReset, Rollout, SampleRequest, SampleResult
 from runners.sampling.summaries import evaluation_summary
-from runners.settings import EngineSettings, PolicySettings
+from runners.settings import EngineSettings, LoraSettings, PolicySettings
+from runners.updating.lora import lora_config, write_adapter
 from runners.updating.policy_folder import write_policy
 from runners.weights.check import check_delivery
 from runners.weights.link import WeightLink
@@ -96,7 +97,7 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         return {**results, ENV_RUNNER_RESULTS: {"episode_return_mean": results["greedy"]["reward_mean"]}}
 
     def save_policy(self, folder: str | Path) -> None:
-        """Writes the policy as a Hugging Face folder: configuration, safetensors, tokenizer.
+        """Writes the policy as a Hugging Face folder: configuration, safetensors, tokenizer; adapters in adapter/ too.
 
         The weights come here from rank 0, and this process writes: a remote learner has another working directory, and
         perhaps another disk. That takes main memory for one copy of the model beside what the learners hold.
@@ -104,7 +105,10 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         Raises:
             OSError: If it cannot be written.
         """
-        write_policy(folder, self.updaters.ask(methodcaller("copied_weights")), self.config.noun(PolicySettings))
+        policy, lora = self.config.noun(PolicySettings), self.config.noun(LoraSettings)
+        write_policy(folder, self.updaters.ask(methodcaller("copied_weights")), policy)
+        if adapters := self.updaters.ask(methodcaller("copied_adapters")):
+            write_adapter(Path(folder) / "adapter", adapters, lora_config(lora, policy.policy_model))
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Returns RLlib's state and the problem sampler's."""

@@ -21,6 +21,7 @@ from runners.settings import (
     AGENT_NOUNS,
     TRAINING_NOUNS,
     AdvantageSettings,
+    LoraSettings,
     PolicySettings,
     SamplingSettings,
     UpdateSettings,
@@ -130,6 +131,8 @@ class GRPOSettings(AlgorithmConfig):
             model_config={
                 "policy": self.noun(PolicySettings),
                 "update": self.noun(UpdateSettings),
+                "lora": self.noun(LoraSettings),
+                "seed": self.seed or 0,
                 "temperature": self.noun(SamplingSettings).temperature,
                 "value_head": self.noun(AdvantageSettings).use_critic,
             },

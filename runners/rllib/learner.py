@@ -23,7 +23,7 @@ from ray.rllib.utils.metrics import (
 from runners.objectives.objective import ObjectiveConfig
 from runners.rllib.private import BareModules
 from runners.rllib.stored_weights import store
-from runners.settings import AdvantageSettings, CriticSettings, PolicySettings, UpdateSettings
+from runners.settings import AdvantageSettings, CriticSettings, LoraSettings, PolicySettings, UpdateSettings
 from runners.updating.critic import CriticUpdater
 from runners.updating.model import make_optimizers, make_reference
 from runners.updating.ranks import is_rank_0, rank
@@ -59,8 +59,8 @@ class GRPOLearner(BareModules, TorchLearner):
         optimizers = [optimizer for _, optimizer in self.get_optimizers_for_module(DEFAULT_MODULE_ID)]
         reference = None
         if objective.kl_coeff:
-            reference = make_reference(scorer, config.noun(PolicySettings), update)
-        scorers = [scorer] if reference is None else [scorer, reference]
+            reference = make_reference(scorer, config.noun(PolicySettings), update, config.noun(LoraSettings))
+        scorers = [scorer, reference] if isinstance(reference, Scorer) else [scorer]
         self._scorer_check = ScorerCheck(scorers, group_size=config.group_size)
         self._scorer_check.cover(config.max_episode_tokens or config.max_prompt_tokens + config.max_tokens)
         if config.noun(AdvantageSettings).use_critic:

@@ -52,6 +52,7 @@ class TextPolicyModule(TorchRLModule):
                 parameters[name].copy_(shard_like(parameters[name], torch.as_tensor(array)))
 
     def _parameters_by_name(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        yield from self.scorer.model.named_parameters()
+        """Yields what is trained: with adapters those alone, beside a model that is loaded from where it came from."""
+        yield from (item for item in self.scorer.model.named_parameters() if item[1].requires_grad)
         if self.scorer.vf_head is not None:
             yield from self.scorer.vf_head.named_parameters(prefix="vf_head")

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 
 from agents.models import resolve_model
 from agents.transformers_agent.loading import DTYPES, empty_model, load_model
-from runners.settings import CriticSettings, PolicySettings, UpdateSettings
+from runners.settings import CriticSettings, LoraSettings, PolicySettings, UpdateSettings
+from runners.updating.lora import WithoutAdapters, add_adapters, lora_config
 from runners.updating.ranks import is_rank_0
 from runners.updating.scorer import Scorer
 from runners.updating.sharding import shard
 
+EVERY_WEIGHT = LoraSettings()
 
-def make_scorer(policy: PolicySettings, update: UpdateSettings, *, temperature: float, value_head: bool) -> Scorer:
-    """Returns a scorer with the checkpoint's weights, in main memory.
+
+def make_scorer(
+    policy: PolicySettings,
+    update: UpdateSettings,
+    lora: LoraSettings = EVERY_WEIGHT,
+    *,
+    temperature: float,
+    value_head: bool,
+    seed: int = 0,
+) -> Scorer:
+    """Returns a scorer with the checkpoint's weights, and perhaps adapters drawn by a seed, in main memory.
 
     Sharded ranks but rank 0 get one without weights, for `sharding.shard` to fill.
     """
@@ -24,6 +35,8 @@ def make_scorer(policy: PolicySettings, update: UpdateSettings, *, temperature: 
     model = make(
         resolve_model(policy.policy_model), dtype=DTYPES[policy.dtype], trust_remote_code=policy.trust_remote_code
     )
+    if lora.lora_rank is not None:
+        add_adapters(model, lora_config(lora, policy.policy_model), seed)
     return Scorer(
         model,
         temperature=temperature,
@@ -37,11 +50,11 @@ def make_scorer(policy: PolicySettings, update: UpdateSettings, *, temperature: 
 def make_optimizers(
     scorer: Scorer, update: UpdateSettings, critic: CriticSettings
 ) -> dict[str, tuple[torch.optim.Optimizer, float]]:
-    """Returns AdamW, and its learning rate, over the language model's parameters, and another over the value head's.
+    """Returns AdamW, and its learning rate, over what is trained of the model, and another over the value head's.
 
     The head starts from nothing where the model is pretrained, so it has a rate of its own.
     """
-    optimizers = {"default_optimizer": (_adamw(scorer.model.parameters(), update, update.lr), update.lr)}
+    optimizers = {"default_optimizer": (_adamw(trained_parameters(scorer.model), update, update.lr), update.lr)}
     if scorer.vf_head is not None:
         optimizers["vf_head"] = (_adamw(scorer.vf_head.parameters(), update, critic.vf_lr), critic.vf_lr)
     return optimizers
@@ -57,8 +70,17 @@ def _adamw(parameters: Iterable[torch.nn.Parameter], update: UpdateSettings, lr:
     )
 
 
-def make_reference(scorer: Scorer, policy: PolicySettings, update: UpdateSettings) -> Scorer:
-    """Returns the policy as it is before its first update, frozen."""
+def trained_parameters(module: torch.nn.Module) -> Iterator[torch.nn.Parameter]:
+    """Yields the parameters that are not frozen."""
+    return (parameter for parameter in module.parameters() if parameter.requires_grad)
+
+
+def make_reference(
+    scorer: Scorer, policy: PolicySettings, update: UpdateSettings, lora: LoraSettings
+) -> Scorer | WithoutAdapters:
+    """Returns the policy as it is before its first update, frozen: a copy, or the same without its adapters."""
+    if lora.lora_rank is not None:
+        return WithoutAdapters(scorer)
     if not update.fully_shard:
         return copy.deepcopy(scorer).requires_grad_(False)
     reference = make_scorer(policy, update, temperature=scorer.temperature, value_head=False)

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
+from agents.weights import TensorSpec
 from runners.objectives.importance import logprob_difference, warn_on_mismatch
 from runners.objectives.kl import kl_in_reward
 from runners.objectives.objective import ObjectiveConfig, ObjectiveInputs, policy_loss
 from runners.objectives.stats import PolicyStats
 from runners.settings import UpdateSettings
+from runners.updating.lora import WithoutAdapters, adapter_weights, base_parameters, merged
 from runners.updating.micro_batches import passes
 from runners.updating.ranks import sum_gradients, sum_over_ranks
 from runners.updating.scorer import Batch, Scorer
@@ -43,7 +45,7 @@ class Updater:
         settings: UpdateSettings,
         objective: ObjectiveConfig,
         *,
-        reference: Scorer | None = None,
+        reference: Scorer | WithoutAdapters | None = None,
     ) -> None:
         self.scorer = scorer
         self.policy_version = 0
@@ -96,14 +98,23 @@ class Updater:
     def exported_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yields name and full tensor of what the policy is to everyone else: engines, policy/, the sync check.
 
-        Where the learner computes, and without a copy where the learner holds full tensors. Of sharded ranks all must
-        ask, and only rank 0 gets them.
+        With adapters each is what it is with them. Where the learner computes, and without a copy where the learner
+        holds full tensors that no adapter changes. Of sharded ranks all must ask, and only rank 0 gets them.
         """
-        return gather(self.scorer.model.named_parameters())
+        return merged(self.scorer.model, gather(self.scorer.model.named_parameters()))
 
     def copied_weights(self) -> dict[str, torch.Tensor]:
         """Returns `exported_weights` in main memory, at one time; {} on sharded ranks but rank 0."""
         return {name: tensor.cpu() for name, tensor in self.exported_weights()}
+
+    def exported_specs(self) -> tuple[TensorSpec, ...]:
+        """Returns name, shape and type of `exported_weights`."""
+        return tuple(TensorSpec.of(name, tensor) for name, tensor in base_parameters(self.scorer.model))
+
+    def copied_adapters(self) -> dict[str, torch.Tensor]:
+        """Returns the adapters under peft's names in main memory; {} on sharded ranks but rank 0, and without any."""
+        weights = adapter_weights(gather(self.scorer.model.named_parameters()))
+        return {name: tensor.to("cpu", copy=True) for name, tensor in weights}
 
     def _prepared(self, columns: Batch) -> Batch:
         """Returns the columns with what the losses need from before the update."""
@@ -205,12 +216,12 @@ class Updater:
             f"{self._settings.lr}) or grad_clip (now {self._settings.grad_clip}) often helps."
         )
 
-    def _logprobs(self, columns: Batch, scorer: Scorer) -> torch.Tensor:
+    def _logprobs(self, columns: Batch, scorer: Scorer | WithoutAdapters) -> torch.Tensor:
         """Returns the logprobs [B, T] of the rows under a scorer."""
         return self._scored(columns, scorer, ("logprobs",))["logprobs"]
 
     @torch.no_grad()
-    def _scored(self, columns: Batch, scorer: Scorer, names: tuple[str, ...]) -> Batch:
+    def _scored(self, columns: Batch, scorer: Scorer | WithoutAdapters, names: tuple[str, ...]) -> Batch:
         """Returns some of what a scorer returns, each [B, T], of the rows."""
         scores = {name: torch.zeros_like(columns["rollout_logprobs"]) for name in names}
         for rows, micro in self._passes(columns):

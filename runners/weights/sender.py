@@ -60,6 +60,7 @@ class WeightSender:
         self._updater = updater
         self._sharded, self._node, self._address, self._share = sharded, node, address, share
         self._member = GroupMember()
+        self._handed_out: list[tuple[str, torch.Tensor]] = []
 
     def place(self) -> LearnerPlace:
         """Returns where the weights are."""
@@ -69,7 +70,7 @@ class WeightSender:
             address=self._address,
             gpu=gpu_uuid(device.index or 0) if device.type == "cuda" else None,
             sharded=self._sharded,
-            specs=tuple(TensorSpec.of(name, tensor) for name, tensor in self._updater.scorer.model.named_parameters()),
+            specs=self._updater.exported_specs(),
         )
 
     def arrays(self) -> WeightSource | None:
@@ -82,7 +83,9 @@ class WeightSender:
         """Returns `count` payloads of handles, one for each process that will open them."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        return [pack(self._updater.exported_weights()) for _ in range(count)]
+        # Kept: weights merged with adapters are in no other place, and must be until the engines have copied them.
+        self._handed_out = list(self._updater.exported_weights())
+        return [pack(self._handed_out) for _ in range(count)]
 
     def free_port(self) -> int:
         """Returns a port of this machine for a group's store."""
@@ -101,6 +104,7 @@ class WeightSender:
     def close(self) -> None:
         """Leaves the group, and takes the weights out of shared memory, which would outlive a killed process."""
         self._member.leave()
+        self._handed_out = []
         for parameter in self._updater.scorer.model.parameters():
             if not self._sharded and parameter.device.type == "cpu" and parameter.is_shared():
                 parameter.data = parameter.data.clone()
