@@ -25,6 +25,7 @@ DATASET_VARIABLE = "GSM8K_DATASET"
 
 # As many as the official data has, so that an epoch and a test run cost the same on both.
 _BUILTIN_SIZES = {"train": 7473, "test": 1319}
+_MOST_BUILTIN = 1_000_000  # half a minute and a gigabyte
 _BUILTIN = re.compile(r"builtin(?::([1-5])(?:-([1-5]))?(?::([1-9]\d*))?)?")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
@@ -169,6 +170,8 @@ def _builtin_name(first: str | None, last: str | None, count: str | None) -> str
     first, last = first or "1", last or first or "5"
     if first > last:
         raise ValueError(f"Levels run from low to high: 'builtin:{last}-{first}' instead of 'builtin:{first}-{last}'.")
+    if count and int(count) > _MOST_BUILTIN:
+        raise ValueError(f"builtin:...:{count} asks for too many problems: at most {_MOST_BUILTIN:,} are generated.")
     if (first, last, count) == ("1", "5", None):
         return "builtin"
     return f"builtin:{first}" + (f"-{last}" if first != last else "") + (f":{count}" if count else "")

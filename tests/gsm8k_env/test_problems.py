@@ -135,6 +135,10 @@ class TestBuiltin:
         with pytest.raises(ValueError, match=r"'builtin:2-4' instead of 'builtin:4-2'"):
             resolve_dataset("builtin:4-2")
 
+    def test_more_than_are_generated(self) -> None:
+        with pytest.raises(ValueError, match=r"builtin:...:99999999 asks for too many problems: at most 1,000,000"):
+            resolve_dataset("builtin:1:99999999")
+
 
 class TestFiles:
     @pytest.mark.parametrize("name", ["train.jsonl", "train.parquet", "mine.jsonl"])
