@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -62,15 +63,29 @@ def make(name: str, **options: Any) -> Agent:
         ValueError: For an unknown name or option; the message lists the known ones.
         ImportError: If the engine is not installed; the message says the command that installs it.
     """
+    target = find(name, **options)
+    with _named_packages(name):
+        return target(**options)
+
+
+def find(name: str, **options: Any) -> Callable[..., Agent]:
+    """Returns the class of the agent registered under `name`, which takes these options. Raises as `make` does."""
     known = {**registered(), **({name: name} if ":" in name else {})}
     if name not in known:
         hint = did_you_mean(name, known)
         raise ValueError(f"No agent is called {name!r}.{hint} Known: {', '.join(sorted(known))}.")
     module, _, attribute = known[name].partition(":")
+    with _named_packages(name):
+        target: Callable[..., Agent] = getattr(importlib.import_module(module), attribute)
+    _check_options(name, target, options)
+    return target
+
+
+@contextmanager
+def _named_packages(name: str) -> Iterator[None]:
+    """Says how to install what an agent needs and is not there."""
     try:
-        target = getattr(importlib.import_module(module), attribute)
-        _check_options(name, target, options)
-        return target(**options)
+        yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _INSTALL:
