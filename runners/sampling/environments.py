@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 
 from runners.sampling.rollout import EnvName, GroupReset
+from runners.support.errors import UserError
 
 
 class Environments:
@@ -57,30 +58,30 @@ def make_environment(env_id: str, options: Mapping[str, Any]) -> gym.Env[str, st
     """Makes one environment.
 
     Raises:
-        ValueError: If there is none of this id, or it does not take one of the options.
+        UserError: If there is none of this id, or it does not take one of the options.
     """
     try:
         return gym.make(env_id, disable_env_checker=True, **options)
     except (gym.error.Error, ModuleNotFoundError) as error:
-        raise ValueError(
+        raise UserError(
             f"There is no environment {env_id!r} ({error}). One of your own is named with the module that registers "
             "it: package.module:Name-v0."
         ) from error
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise
-        raise ValueError(f"Environment {env_id!r} does not take one of the options {dict(options)}: {error}") from error
+        raise UserError(f"Environment {env_id!r} does not take one of the options {dict(options)}: {error}") from error
 
 
 def reset_alike(group: Sequence[gym.Env[str, str]], reset: GroupReset) -> tuple[str, dict[str, Any]]:
     """Resets the environments of a group; returns their observation, and the first one's info.
 
     Raises:
-        ValueError: If they pose different problems.
+        UserError: If they pose different problems.
     """
     posed = [env.reset(seed=reset.seed, options=reset.options) for env in group]
     if (different := len({observation for observation, _ in posed})) > 1:
-        raise ValueError(
+        raise UserError(
             f"{group[0].spec.id if group[0].spec else group[0]}: environments reset with seed={reset.seed} and "
             f"options={reset.options} pose {different} different problems. A group needs one: draw the problem "
             "from self.np_random after super().reset(seed=seed)."

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
 
 from agents import Agent, Completion
 from runners.sampling.rollout import Rollout
+from runners.support.errors import UserError, users_mistakes
 
 
 class Episode:
@@ -53,11 +55,15 @@ class Episode:
         self._ended = self._cut = False
 
     def step(self, completion: Completion) -> None:
-        """Appends the agent's completion and gives its text to the environment."""
+        """Appends the agent's completion and gives its text to the environment.
+
+        Raises:
+            UserError: If the environment returns something else than Gymnasium's five values, with a text and a number.
+        """
         self._completions.append(completion)
         self._append(completion.token_ids, own=True, logprobs=completion.logprobs)
-        observation, reward, terminated, truncated, info = self._env.step(completion.text)
-        self._reward += float(reward)
+        observation, reward, terminated, truncated, info = self._answer(self._env.step(completion.text))
+        self._reward += reward
         self._step_info = info
         self._ended = terminated or truncated
         self._observations.append(observation)
@@ -71,7 +77,8 @@ class Episode:
         """
         if self._ended:
             return False
-        message = agent.encode_next(self.token_ids, self._observations[-1])
+        with users_mistakes():  # of the model's chat template
+            message = agent.encode_next(self.token_ids, self._observations[-1])
         if len(self.token_ids) + len(message) >= max_tokens:
             self._cut = True
             return False
@@ -95,6 +102,22 @@ class Episode:
             num_turns=len(self._completions),
             info=_plain({**self._reset_info, **self._step_info}),
         )
+
+    def _answer(self, returned: Any) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Returns what `step` of the environment returned, once it is what Gymnasium says; NaN is a missing reward."""
+        if not isinstance(returned, tuple) or len(returned) != 5:
+            found = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
+            raise self._wrong(f"{found}, not (observation, reward, terminated, truncated, info)")
+        observation, reward, terminated, truncated, info = returned
+        if not isinstance(observation, str):
+            raise self._wrong(f"the observation {observation!r:.60}, not a text")
+        if not isinstance(reward, SupportsFloat) or math.isinf(float(reward)):
+            raise self._wrong(f"the reward {reward!r:.60}, not a finite number (or NaN, where there is none)")
+        return observation, float(reward), terminated, truncated, info
+
+    def _wrong(self, what: str) -> UserError:
+        name = self._env.spec.id if self._env.spec else type(self._env.unwrapped).__name__
+        return UserError(f"The environment {name}: step() returned {what}.")
 
     def _append(self, token_ids: Sequence[int], *, own: bool, logprobs: Sequence[float]) -> None:
         self.token_ids += token_ids

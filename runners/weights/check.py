@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from operator import methodcaller
 from typing import Any
 
 from runners.settings import EngineSettings
+from runners.support.errors import UserError
 from runners.updating.batch import padded_columns
 
 
@@ -23,11 +25,17 @@ def check_delivery(probes: Sequence[Any], updaters: Any, settings: EngineSetting
         The mean difference, nats a token.
 
     Raises:
+        UserError: If it is no number: NaN stands in the weights.
         RuntimeError: If it is more than `sync_check_bound`: an engine does not run these weights.
     """
     mean, largest = updaters.ask(methodcaller("rollout_difference", padded_columns(probes)))
     bound = settings.sync_check_bound
     assert bound is not None
+    if math.isnan(mean):
+        raise UserError(
+            f"The log-probs of policy version {policy_version} are NaN: its weights hold NaN or inf. "
+            + ("Look at the model's files." if policy_version == 0 else "The run has diverged: lower lr.")
+        )
     if not mean <= bound:
         raise RuntimeError(
             f"After the weight sync to policy version {policy_version}, engine {settings.engine!r} and "
