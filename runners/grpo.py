@@ -5,13 +5,13 @@ Without options it trains the bundled model on built-in problems, which takes a 
 
 from __future__ import annotations
 
-import logging
+import math
 import os
-import signal
 import sys
 import time
+import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # `python runners/grpo.py` puts runners/ on the path, where evaluate.py would hide the package `evaluate`. The root
 # takes its place; an installed package needs neither. The current folder comes last, for modules of the user's own.
@@ -22,100 +22,122 @@ sys.path[:] = [str(_RUNNERS.parent), *(entry for entry in sys.path if entry != s
 # shared one spinning can cost ten times the step. OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from runners.run_options import RUN_DEFAULTS, build_config, given, parse_args, run_settings  # noqa: E402
+from runners.run_options import build_config, parse_args  # noqa: E402
+from runners.support.errors import UserError, users_mistakes  # noqa: E402
+
+if TYPE_CHECKING:
+    from runners.run_folder.opening import Run
 
 NUM_SAMPLES_SHOWN = 4
 
 
-def train(settings: dict[str, Any], folder: Any, resume: bool) -> int:
+def train(run: Run) -> int:
     """Runs the steps; returns the exit code: 0, or 130 if interrupted."""
+    from runners.run_folder.best import is_best
+    from runners.run_folder.conditions import parse_condition
+    from runners.run_folder.interrupts import Interrupts
     from runners.run_folder.metrics import metrics_row
+    from runners.run_folder.opening import resume_command
     from runners.run_folder.plot import plot_learning_curve
     from runners.run_folder.progress import RunProgress
+    from runners.settings import RunSettings
 
-    _start_ray(settings)
-    run = settings["run"]
-    checkpoint = folder.latest_checkpoint() if resume else None
-    algo = build_config(settings).build_algo()
-    first = 0
-    if checkpoint:
-        algo.restore_from_path(checkpoint[0])
-        first = checkpoint[1]
-    if resume:
-        folder.rewind(first if checkpoint else -1)
-
-    interrupted = _note_interrupts()
-    with RunProgress(run["steps"], first) as progress:
+    settings, folder, limits = run.settings, run.folder, RunSettings(**run.settings["run"])
+    stop = parse_condition(limits.stop) if limits.stop else None
+    algo = _build(run)
+    problems = "held-out problems" if run.held_out else "training problems"
+    with Interrupts(limits.interrupt_s) as interrupted, RunProgress(limits.steps, run.first, problems) as progress:
         progress.say(f"{settings['preset']}: {_describe(algo, settings)}")
-        progress.say(f"run folder: {folder.path}" + (f", resumed after step {first}" if checkpoint else ""))
+        progress.say(f"run folder: {folder.path}" + (f", resumed after step {run.first}" if run.checkpoint else ""))
+        for note in run.notes:
+            progress.say(f"note: {note}")
         started = time.monotonic()
-        row: dict[str, float] = {"step": first}
-        if first == 0:
-            row |= metrics_row({"evaluation": algo.evaluate()}, 0)
-            _record_evaluation(algo, folder, progress, row)
-            folder.log(row)
-        for step in range(first + 1, run["steps"] + 1):
+        rows = folder.metrics()
+        if run.first == 0:
+            with users_mistakes():  # the first time that environment, model and engine work together
+                rows = [metrics_row({"evaluation": algo.evaluate()}, 0)]
+            folder.log(rows[0])
+            _show_evaluation(algo, folder, progress, rows[0])
+        last = bool(stop and rows and stop.holds(rows[-1]))  # a run that is resumed may be over
+        step = run.first
+        while step < limits.steps and not last and not interrupted.seen:
+            step += 1
             result = algo.train()
-            last = step == run["steps"]
-            if last or (run["eval_interval"] and step % run["eval_interval"] == 0):
+            minutes = (time.monotonic() - started) / 60
+            last = step == limits.steps or (limits.max_minutes is not None and minutes >= limits.max_minutes)
+            last |= bool(stop and stop.holds(metrics_row(result, step)))
+            if last or (limits.eval_interval and step % limits.eval_interval == 0):
                 result["evaluation"] = algo.evaluate()
             row = metrics_row(result, step)
+            last |= bool(stop and stop.holds(row))
+            rows.append(row)
             folder.log(row)
             progress.step(row)
+            if math.isnan(row["reward_mean"]):
+                progress.say(f"note: no episode of step {step} has a reward (all NaN): it taught nothing.")
             if "evaluation" in result:
-                _record_evaluation(algo, folder, progress, row)
-            if last or interrupted or step % run["checkpoint_interval"] == 0:
-                folder.save_checkpoint(step, lambda path: algo.save_to_path(path))
-            if interrupted:
-                break
-        folder.save_policy(lambda path: algo.save_policy(path))
+                _show_evaluation(algo, folder, progress, row)
+                if is_best(rows):
+                    folder.save_policy(algo.save_policy, "best")
+            if last or interrupted.seen or step % limits.checkpoint_interval == 0:
+                folder.save_checkpoint(
+                    step, algo.save_to_path, algo.save_policy, config=settings, keep=limits.keep_checkpoints
+                )
+        folder.save_policy(algo.save_policy)
         picture = folder.path / "learning_curve.png"
-        plot_learning_curve(folder.metrics(), picture, f"{settings['preset']}, seed {settings['seed']}")
+        plot_learning_curve(rows, picture, f"{settings['preset']}, seed {settings['seed']}", problems)
         progress.say(f"{time.monotonic() - started:.0f} s; policy: {folder.path / 'policy'}; curve: {picture}")
-        if interrupted:
-            progress.say(f"Interrupted after step {row['step']:.0f}. Go on: {_resume_command(folder)}")
+        if interrupted.seen:
+            progress.say(f"Interrupted after step {step}. Go on: {resume_command(folder.path)}")
     algo.stop()
-    return 130 if interrupted else 0
+    return 130 if interrupted.seen else 0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Command line; returns the exit code.
+
+    A user's mistake is one line. A fault of the program shows its whole traceback, with the worker's.
+    """
     args = parse_args(argv)
     _quiet_libraries()
-    try:
-        if args.resume:
-            path = Path(args.resume)
-            if not (path / "config.yaml").is_file():
-                raise ValueError(f"--resume {args.resume}: no run there (no config.yaml).")
-        else:
-            settings = run_settings(args)
-            build_config(settings).check()
-            name = args.name or f"{Path(args.preset).stem}-seed{args.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-            path = args.runs_dir / name
-        from runners.run_folder.folder import RunFolder
+    from agents import EngineError
+    from runners.rllib import cluster
+    from runners.run_folder.opening import open_run, resume_command
 
-        folder = RunFolder(path)
-        if args.resume:
-            settings = folder.read_config()
-            settings["run"] |= given(args, RUN_DEFAULTS)
-        else:
-            if folder.has_run():
-                raise ValueError(f"{path} holds a run. Go on: {_resume_command(folder)}, or choose another --name.")
-            folder.write_config(settings)
-    except (ValueError, ImportError) as error:
-        return _fail(error)
+    run, code = None, 1
     try:
-        return train(settings, folder, bool(args.resume))
-    except (ValueError, ImportError, FloatingPointError, RuntimeError, OSError) as error:
-        checkpoint = folder.latest_checkpoint()
-        hint = f"Last good checkpoint: {checkpoint[0]}. Go on: {_resume_command(folder)}" if checkpoint else ""
-        return _fail(error, hint)
+        with users_mistakes():
+            run = open_run(args)
+        return train(run)
+    except KeyboardInterrupt:
+        code = 130
+    except (UserError, OSError, EngineError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except Exception:
+        traceback.print_exc()
     finally:
-        folder.close()
-        _shut_down_ray()
+        if run is not None:
+            run.folder.close()
+        cluster.shut_down()
+    if run is not None and (checkpoint := run.folder.newest_checkpoint()):
+        print(f"Last checkpoint: {checkpoint}. Go on: {resume_command(run.folder.path)}", file=sys.stderr)
+    return code
 
 
-def _record_evaluation(algo: Any, folder: Any, progress: Any, row: dict[str, float]) -> None:
+def _build(run: Run) -> Any:
+    """Starts Ray, and everything that the run names; goes on from its checkpoint."""
+    from runners.rllib import cluster
+    from runners.settings import ResourceSettings
+
+    with users_mistakes():
+        cluster.start(ResourceSettings(**run.settings["resources"]))
+        algo = build_config(run.settings).build_algo()
+        if run.checkpoint:
+            algo.restore_from_path(run.checkpoint.path)
+    return algo
+
+
+def _show_evaluation(algo: Any, folder: Any, progress: Any, row: dict[str, float]) -> None:
     progress.evaluation(row)
     folder.log_samples(
         {
@@ -139,52 +161,6 @@ def _describe(algo: Any, settings: dict[str, Any]) -> str:
     )
 
 
-def _note_interrupts() -> list[int]:
-    """Collects SIGINT and SIGTERM in the returned list; the second one stops at once."""
-    seen: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-        print("\nInterrupted: finishing this step and writing a checkpoint (again: stop at once).", file=sys.stderr)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, note)
-    return seen
-
-
-def _resume_command(folder: Any) -> str:
-    return f"python runners/grpo.py --resume {folder.path}"
-
-
-def _fail(error: Exception, hint: str = "") -> int:
-    print(f"error: {error}", file=sys.stderr)
-    if hint:
-        print(hint, file=sys.stderr)
-    return 1
-
-
-def _start_ray(settings: dict[str, Any]) -> None:
-    """Starts Ray, or joins the cluster of $RAY_ADDRESS, with its routine messages off the display.
-
-    A machine with fewer cores than processes still runs them all, in turn.
-    """
-    import ray
-
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    resources = settings["resources"]
-    processes = 1 + resources.get("num_env_runners", 0) + resources.get("num_learners", 0)
-    cluster = "RAY_ADDRESS" in os.environ
-    ray.init(
-        num_cpus=None if cluster else max(processes, os.cpu_count() or 1),
-        include_dashboard=None if cluster else False,
-        logging_level=logging.ERROR,
-    )
-    for name in ("ray.rllib", "ray.tune", "ray.train", "ray._private"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
 def _quiet_libraries() -> None:
     """Keeps progress bars of the libraries off the display, which has its own."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -192,12 +168,6 @@ def _quiet_libraries() -> None:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-
-
-def _shut_down_ray() -> None:
-    import ray
-
-    ray.shutdown()
 
 
 if __name__ == "__main__":

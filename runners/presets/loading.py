@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from agents.names import did_you_mean
+from runners.support.sections import read_sections
 
 _FOLDER = Path(__file__).parent
-_KEYS = {"description", "environment", "env_options", "eval_env_options", "run", "agents", "training", "resources"}
+_KINDS: dict[str, type] = {
+    "description": str,
+    "environment": str,
+    **dict.fromkeys(("env_options", "eval_env_options", "run", "agents", "training", "resources"), dict),
+}
 
 
 def preset_names() -> list[str]:
@@ -31,11 +34,4 @@ def load_preset(name: str) -> dict[str, Any]:
     if not path.is_file():
         hint = did_you_mean(name, preset_names())
         raise ValueError(f"No preset {name!r}.{hint} Known: {', '.join(preset_names())}, or the path of a .yaml file.")
-    try:
-        preset = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"The preset {str(path)!r} is not YAML: {error}") from error
-    if not isinstance(preset, dict) or (unknown := set(preset) - _KEYS):
-        found = sorted(unknown) if isinstance(preset, dict) else type(preset).__name__
-        raise ValueError(f"The preset {str(path)!r} has {found}; its sections may be: {', '.join(sorted(_KEYS))}.")
-    return {key: preset.get(key) or ("" if key in ("description", "environment") else {}) for key in _KEYS}
+    return {key: kind() for key, kind in _KINDS.items()} | read_sections(path, _KINDS, what="preset")

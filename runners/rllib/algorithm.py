@@ -33,6 +33,7 @@ from runners.sampling.problems import ProblemSampler, evaluation_resets
 from runners.sampling.rollout import EnvName, GroupReset, Rollout, SampleRequest, SampleResult
 from runners.sampling.summaries import evaluation_summary
 from runners.settings import EngineSettings, LoraSettings, PolicySettings
+from runners.support.errors import UserError
 from runners.updating.lora import lora_config, write_adapter
 from runners.updating.policy_folder import write_policy
 from runners.weights.check import check_delivery
@@ -247,9 +248,9 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
             self.learners.tell(methodcaller("drop_state"))
 
 
-def all_dropped(limit: int) -> ValueError:
+def all_dropped(limit: int) -> UserError:
     """Returns the error where no prompt is short enough."""
-    return ValueError(
+    return UserError(
         f"Every prompt is longer than max_prompt_tokens={limit}: nothing is left to sample. "
         "Raise it with training(max_prompt_tokens=...) or --set max_prompt_tokens=N."
     )

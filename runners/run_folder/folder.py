@@ -3,50 +3,111 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError
 from tensorboardX import SummaryWriter
 
+from runners.run_folder.lock import locked
+from runners.run_folder.manifest import FORMAT, check_format, read_manifest, write_manifest
 from runners.run_folder.read_back import check_policy
-from runners.support.atomic import clean, replacing
+from runners.support.atomic import clean, naming, replacing
+from runners.support.sections import read_sections
 
-_CHECKPOINTS, _PREFIX, _KEPT = "checkpoints", "step_", 2
+Save = Callable[[Path], Any]
+_CHECKPOINTS = "checkpoints"
+_STEP = re.compile(r"step_(\d{6,})")
+# Of config.yaml: what a run is.
+_SECTIONS: dict[str, type] = {
+    "format": int,
+    "preset": str,
+    "seed": int,
+    "environment": str,
+    **dict.fromkeys(
+        ("env_options", "eval_env_options", "run", "agents", "training", "resources", "fingerprints"), dict
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint that is whole.
+
+    Attributes:
+        path: Its folder.
+        step: The step after which it was made.
+        config: The run's config.yaml as it was then.
+    """
+
+    path: Path
+    step: int
+    config: dict[str, Any]
 
 
 class RunFolder:
-    """runs/<name>/: config.yaml, metrics.jsonl, samples.jsonl, TensorBoard files, checkpoints/, policy/, a picture.
+    """runs/<name>/, and all that a run leaves in it; README.md lists the files.
 
     Args:
-        path: The folder; made if it is not there.
+        path: The folder; made if it is not there, and locked until `close`.
+
+    Raises:
+        BlockingIOError: If another process has it.
+        OSError: If it cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        (path / _CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = locked(path)
+        (path / _CHECKPOINTS).mkdir(exist_ok=True)
         for place in (path, path / _CHECKPOINTS):
             clean(place)
-        self._tensorboard = SummaryWriter(str(path / "tensorboard"))
+        self._tensorboard: SummaryWriter | None = None
 
     def has_run(self) -> bool:
-        """Returns whether a run wrote here before."""
-        return (self.path / "config.yaml").exists()
+        """Returns whether a run got as far as its first metrics here; one that failed before left nothing to keep."""
+        return (self.path / "metrics.jsonl").exists() or bool(self._checkpoints())
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes config.yaml."""
         with replacing(self.path / "config.yaml") as staging:
-            staging.write_text(yaml.safe_dump(dict(config), sort_keys=False))
+            staging.write_text(yaml.safe_dump({"format": FORMAT, **config}, sort_keys=False), encoding="utf-8")
 
     def read_config(self) -> dict[str, Any]:
-        """Returns what `write_config` wrote."""
-        return yaml.safe_load((self.path / "config.yaml").read_text())
+        """Returns what `write_config` wrote.
+
+        Raises:
+            ValueError: If it is not that any more, or of another format; the message names the file.
+        """
+        path = self.path / "config.yaml"
+        found = read_sections(path, _SECTIONS, what="configuration")
+        check_format(found, path)
+        if missing := [name for name in _SECTIONS if name not in found]:
+            raise ValueError(f"{path} lacks {', '.join(missing)}: put them back, or start a new run.")
+        del found["format"]
+        return found
+
+    def add_session(self, session: Mapping[str, Any]) -> None:
+        """Appends to provenance.json what this process is: command, commit, versions, machine, settings."""
+        path = self.path / "provenance.json"
+        try:
+            sessions = list(json.loads(path.read_bytes())["sessions"]) if path.exists() else []
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"{path} cannot be read ({error}): mend it or move it away.") from error
+        with replacing(path) as staging:
+            staging.write_text(json.dumps({"sessions": [*sessions, session]}, indent=1), encoding="utf-8")
 
     def log(self, row: Mapping[str, float]) -> None:
         """Appends a step's metrics to metrics.jsonl and TensorBoard."""
         _append(self.path / "metrics.jsonl", [row])
+        if self._tensorboard is None:
+            self._tensorboard = SummaryWriter(str(self.path / "tensorboard"))
         for name, value in row.items():
             if name != "step":
                 self._tensorboard.add_scalar(name, value, int(row["step"]))
@@ -57,67 +118,127 @@ class RunFolder:
         _append(self.path / "samples.jsonl", samples)
 
     def metrics(self) -> list[dict[str, float]]:
-        """Returns the rows of metrics.jsonl."""
+        """Returns the rows of metrics.jsonl.
+
+        Raises:
+            ValueError: For a line that is no row; the message names file and line.
+        """
         return list(_read(self.path / "metrics.jsonl"))
 
     def rewind(self, step: int) -> None:
-        """Drops the metrics and samples after `step`: those steps will be done again."""
-        for name in ("metrics.jsonl", "samples.jsonl"):
-            rows = [row for row in _read(self.path / name) if row["step"] <= step]
+        """Drops the metrics and samples after `step`: those steps will be done again.
+
+        Raises:
+            ValueError: For a line that is no row; nothing is dropped then.
+        """
+        kept = {
+            name: [row for row in _read(self.path / name) if row["step"] <= step]
+            for name in ("metrics.jsonl", "samples.jsonl")
+        }
+        for name, rows in kept.items():
             with replacing(self.path / name) as staging:
                 staging.touch()
                 _append(staging, rows)
 
-    def save_checkpoint(self, step: int, save: Callable[[Path], Any]) -> Path:
-        """Makes checkpoints/step_N by `save(folder)`, in one move, and removes all but the last two.
+    def save_checkpoint(
+        self, step: int, save_state: Save, save_policy: Save, *, config: Mapping[str, Any], keep: int
+    ) -> Path:
+        """Makes checkpoints/step_N, in one move, once all of it was read back; removes all but the newest.
+
+        Args:
+            step: N.
+            save_state: Writes what to go on from to the folder it is given.
+            save_policy: Writes the Hugging Face folder `policy` in it.
+            config: The run's, for the manifest.
+            keep: How many checkpoints stay.
 
         Raises:
             OSError: If it cannot be written, such as on a full disk; earlier checkpoints stay.
         """
-        target = self.path / _CHECKPOINTS / f"{_PREFIX}{step:06d}"
+        target = self.path / _CHECKPOINTS / f"step_{step:06d}"
         with replacing(target) as staging:
             staging.mkdir()
-            save(staging)
-        for old in self._checkpoints()[:-_KEPT]:
+            _save(save_state, staging, target)
+            (staging / "policy").mkdir()
+            _save(save_policy, staging / "policy", target / "policy")
+            check_policy(staging / "policy", target / "policy")
+            write_manifest(staging, step=step, config=dict(config))
+        for _, old in self._checkpoints()[:-keep]:
             shutil.rmtree(old)
         return target
 
-    def save_policy(self, save: Callable[[Path], Any]) -> Path:
-        """Makes policy/ by `save(folder)`, in one move, once everything in it was read back.
+    def save_policy(self, save: Save, name: str = "policy") -> Path:
+        """Makes a Hugging Face folder by `save(folder)`, in one move, once everything in it was read back.
 
         Raises:
-            OSError: If it cannot be written, or is not whole; an earlier policy stays.
+            OSError: If it cannot be written, or is not whole; an earlier one stays.
         """
-        target = self.path / "policy"
+        target = self.path / name
         with replacing(target) as staging:
             staging.mkdir()
-            save(staging)
+            _save(save, staging, target)
             check_policy(staging, target)
         return target
 
-    def latest_checkpoint(self) -> tuple[Path, int] | None:
-        """Returns the last good checkpoint and its step, or None."""
+    def whole_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
+        """Returns the newest checkpoint whose files are as they were written, and what is wrong with newer ones."""
+        broken: list[str] = []
+        for step, path in reversed(self._checkpoints()):
+            try:
+                manifest = read_manifest(path)
+                return Checkpoint(path=path, step=step, config=dict(manifest["config"])), broken
+            except (ValueError, KeyError, TypeError) as error:
+                broken.append(f"{path} is broken: {error}")
+        return None, broken
+
+    def newest_checkpoint(self) -> Path | None:
+        """Returns the newest checkpoint, whole or not."""
         checkpoints = self._checkpoints()
-        return (checkpoints[-1], int(checkpoints[-1].name.removeprefix(_PREFIX))) if checkpoints else None
+        return checkpoints[-1][1] if checkpoints else None
 
     def close(self) -> None:
-        """Closes the TensorBoard file."""
-        self._tensorboard.close()
+        """Closes the TensorBoard file, and lets other processes have the folder."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+        self._lock.close()
 
-    def _checkpoints(self) -> list[Path]:
-        return sorted((self.path / _CHECKPOINTS).glob(f"{_PREFIX}*"))
+    def _checkpoints(self) -> list[tuple[int, Path]]:
+        """Returns (step, folder), the newest last; what else lies there is let be."""
+        named = ((_STEP.fullmatch(path.name), path) for path in (self.path / _CHECKPOINTS).iterdir() if path.is_dir())
+        return sorted((int(match[1]), path) for match, path in named if match)
+
+
+def _save(save: Save, staging: Path, target: Path) -> None:
+    try:
+        save(staging)
+    except SafetensorError as error:  # of a full disk too
+        raise OSError(f"{target} could not be written: {error}") from error
 
 
 def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    with path.open("a") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    except OSError as error:
+        raise naming(error, path) from error
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:
     """Yields the rows of a file; a last line cut short by a kill is left out."""
     if not path.exists():
         return
-    with path.open() as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.endswith(b"\n"):
+                yield _row(line, path, number)
+
+
+def _row(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        if isinstance(row, dict) and isinstance(row.get("step"), (int, float)):
+            return row
+        reason = "it is no row of a step"
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    raise ValueError(f"{path}, line {number}, cannot be read ({reason}): mend or remove that line.")

@@ -1,4 +1,4 @@
-"""The picture of a run: accuracy on held-out problems and training reward over steps."""
+"""The picture of a run: accuracy on problems of the evaluation and training reward over steps."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from runners.support.atomic import replacing
 
-def plot_learning_curve(rows: Sequence[dict[str, float]], path: Path, title: str) -> None:
+
+def plot_learning_curve(
+    rows: Sequence[dict[str, float]], path: Path, title: str, problems: str = "held-out problems"
+) -> None:
     """Draws learning_curve.png from the rows of metrics.jsonl.
 
     Shaded: one standard error of the evaluation on either side.
@@ -26,12 +30,13 @@ def plot_learning_curve(rows: Sequence[dict[str, float]], path: Path, title: str
         linewidth=1,
         label="training reward (sampled)",
     )
-    _plot_evaluation(axes, rows, "eval_", "C0", "held-out, greedy")
-    _plot_evaluation(axes, rows, "eval_sampled_", "C1", "held-out, sampled")
+    _plot_evaluation(axes, rows, "eval_", "C0", f"{problems}, greedy")
+    _plot_evaluation(axes, rows, "eval_sampled_", "C1", f"{problems}, sampled")
     axes.set(xlabel="step", ylabel="accuracy", ylim=(0, 1), title=title)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", frameon=False)
-    figure.savefig(path, dpi=130)
+    with replacing(path) as staging:
+        figure.savefig(staging, dpi=130)
     plt.close(figure)
 
 

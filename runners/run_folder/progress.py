@@ -22,11 +22,12 @@ class RunProgress:
     Args:
         total: Steps in all.
         done: Steps already done, by a run that this one resumes.
+        problems: What evaluations are on.
     """
 
-    def __init__(self, total: int, done: int = 0) -> None:
+    def __init__(self, total: int, done: int = 0, problems: str = "held-out problems") -> None:
         self.console = Console(soft_wrap=True, highlight=False)
-        self._total = total
+        self._total, self._problems = total, problems
         self._bar = Progress(
             TextColumn("[bold]GRPO"),
             BarColumn(),
@@ -65,7 +66,7 @@ class RunProgress:
             for label, prefix in (("greedy", "eval_"), ("sampled", "eval_sampled_"))
             if f"{prefix}{name}" in row
         ]
-        problems = f"{row['eval_num_problems']:.0f} held-out problems"
+        problems = f"{row['eval_num_problems']:.0f} {self._problems}"
         self.say(f"evaluation after step {row['step']:.0f}: {name.replace('_', ' ')} {', '.join(shown)} ({problems})")
 
     def say(self, text: str) -> None:

@@ -20,14 +20,19 @@ def check_policy(folder: Path, target: Path) -> None:
     Raises:
         OSError: If something is missing or cut short.
     """
-    names = ("config.json", "tokenizer_config.json", *_weight_files(folder))
-    missing = [name for name in names if not _whole(folder / name)]
+    missing = [name for name in ("config.json", "tokenizer_config.json") if not _whole(folder / name)]
+    missing += broken_weights(folder)
     if missing:
         found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
         raise OSError(
             f"The policy was not written whole to {target}: {', '.join(missing)} missing or cut short, found {found}. "
             "Is the disk full, or did another machine write it to its own? The run's checkpoints hold the same weights."
         )
+
+
+def broken_weights(folder: Path) -> list[str]:
+    """Returns the files of weights that are missing or cut short."""
+    return [name for name in _weight_files(folder) if not _whole(folder / name)]
 
 
 def _weight_files(folder: Path) -> list[str]:

@@ -29,7 +29,9 @@ def assignments(pairs: Iterable[str], option: str) -> dict[str, Any]:
         try:
             values[name] = _number(yaml.safe_load(text))
         except yaml.YAMLError as error:
-            raise ValueError(f"{option} {pair!r}: the value is not YAML; put it in quotes ({error}).") from error
+            raise ValueError(
+                f"{option} {pair!r}: the value is not YAML; put it in quotes ({' '.join(str(error).split())})."
+            ) from error
     return values
 
 

@@ -16,6 +16,9 @@ def replacing(target: Path) -> Iterator[Path]:
     """Gives a path beside `target` to write to, and moves it there once everything is on the disk.
 
     A kill leaves the old or the new one, whole; of a folder perhaps under another name, until `clean` puts it back.
+
+    Raises:
+        OSError: If it cannot be written; the message names `target`.
     """
     staging = target.parent / f"{_STAGING}{target.name}"
     remove(staging)
@@ -38,8 +41,17 @@ def replacing(target: Path) -> Iterator[Path]:
         else:
             staging.replace(target)
             _sync(target.parent)
+    except OSError as error:
+        raise naming(error, target) from error
     finally:
         remove(staging)
+
+
+def naming(error: OSError, path: Path) -> OSError:
+    """Returns the error with a path in it: a write to a full disk names none."""
+    if error.errno is None or error.filename is not None:
+        return error
+    return OSError(error.errno, error.strerror, str(path))
 
 
 def clean(folder: Path) -> None:

@@ -10,10 +10,12 @@ import math
 import numbers
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from agents.names import did_you_mean
+
+S = TypeVar("S")
 
 
 def setting(
@@ -55,6 +57,19 @@ class Settings:
             value, ok = getattr(self, field.name), field.metadata["ok"]
             if not fits(value, hints[field.name]) or (value is not None and not ok(value)):
                 raise ValueError(f"{field.name}={value!r}, but it must be {allowed_words(field, hints[field.name])}.")
+
+
+def from_mapping(cls: type[S], values: Mapping[str, Any]) -> S:
+    """Returns one of these dataclasses; what is not given has its default.
+
+    Raises:
+        ValueError: For an unknown name, or a value that is not allowed.
+    """
+    known = fields_of((cls,))
+    for name in values:
+        if name not in known:
+            raise unknown_setting(str(name), list(known))
+    return cls(**values)
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -1,67 +1,24 @@
 """`python runners/grpo.py` as a user runs it, in processes of its own."""
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 import tests.runners.addition_env  # noqa: F401  (registers Addition-v0)
 from runners.grpo import main
+from tests.runners.command_line import ROOT, SMALL, command, rows, run
 
-ROOT = Path(__file__).resolve().parents[2]
-SMALL = [
-    "--dataset",
-    "builtin:1:64",
-    "--eval-problems",
-    "8",
-    "--eval-interval",
-    "2",
-    "--checkpoint-interval",
-    "1",
-    "--num-threads",
-    "1",
-    "--set",
-    "num_prompts=4",
-    "--set",
-    "group_size=4",
-    "--set",
-    "minibatch_size=8",
-    "--set",
-    "max_tokens=16",
-]
-TIMES = {"sample_s", "update_s", "sync_s", "tokens_per_s", "sample_tokens_per_s"}
-
-
-def command(runs_dir, *arguments):
-    return [sys.executable, str(ROOT / "runners" / "grpo.py"), "--runs-dir", str(runs_dir), *map(str, arguments)]
-
-
-def run(runs_dir, *arguments):
-    return subprocess.run(command(runs_dir, *arguments), capture_output=True, text=True, timeout=240)
-
-
-def rows(folder):
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A run of four steps from beginning to end."""
-    runs_dir = tmp_path_factory.mktemp("runs")
-    done = run(runs_dir, *SMALL, "--steps", 4, "--name", "straight")
-    assert done.returncode == 0, done.stderr
-    return runs_dir / "straight", done.stdout
+WITH_TESTS = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def test_the_folder_holds_what_is_promised(finished):
     folder, output = finished
-    for name in ("config.yaml", "metrics.jsonl", "samples.jsonl", "learning_curve.png", "policy/model.safetensors"):
+    files = ("config.yaml", "provenance.json", "metrics.jsonl", "samples.jsonl", "learning_curve.png")
+    policies = ("policy", "best", "checkpoints/step_000003/policy", "checkpoints/step_000004/policy")
+    for name in (*files, *(f"{policy}/model.safetensors" for policy in policies)):
         assert (folder / name).stat().st_size > 0, name
     assert any((folder / "tensorboard").iterdir())
     assert [p.name for p in sorted((folder / "checkpoints").iterdir())] == ["step_000003", "step_000004"]
@@ -155,10 +112,10 @@ def test_a_full_disk_names_the_last_good_checkpoint(tmp_path, capsys, monkeypatc
 
     save = folder_module.RunFolder.save_checkpoint
 
-    def full_from_the_second_on(self, step, write):
+    def full_from_the_second_on(self, step, *arguments, **options):
         if step == 2:
             raise OSError(28, "No space left on device")
-        return save(self, step, write)
+        return save(self, step, *arguments, **options)
 
     monkeypatch.setattr(folder_module.RunFolder, "save_checkpoint", full_from_the_second_on)
     assert main(["--runs-dir", str(tmp_path), "--name", "full", *SMALL, "--steps", "3"]) == 1
@@ -192,3 +149,60 @@ def test_an_engine_that_dies_is_restarted_and_the_step_repeated(tmp_path, monkey
     assert restarts == [1]
     assert "The engine of env runner 0 failed: The engine process 1 is gone." in caplog.text
     assert [row["step"] for row in rows(tmp_path / "dies")] == [0, 1, 2, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", [["--stop", "completion_tokens_mean>0"], ["--max-minutes", "0.0001"]])
+def test_a_run_that_is_to_end_early_ends_like_its_last_step(tmp_path, option):
+    assert main(["--runs-dir", str(tmp_path), "--name", "x", *SMALL, "--eval-interval", "0", *option]) == 0
+    folder = tmp_path / "x"
+    assert [row["step"] for row in rows(folder) if "eval_accuracy" in row] == [0, 1]
+    assert (folder / "checkpoints" / "step_000001").is_dir()
+    assert (folder / "policy" / "model.safetensors").is_file() and (folder / "best" / "config.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_step_that_never_ends_does_not_keep_a_signal_waiting(tmp_path):
+    preset = tmp_path / "slow.yaml"
+    preset.write_text("run: {interrupt_s: 2}")
+    endless = ["--env", "tests.runners.broken_envs:Endless-v0", "--preset", preset, "--name", "x"]
+    process = subprocess.Popen(
+        command(tmp_path, *SMALL[2:], *endless),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        env=WITH_TESTS,
+    )
+    wait_for_step(tmp_path / "x", 1, process)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and time.monotonic() - started < 30
+    assert "did not end within 2 s" in output
+    assert f"Last checkpoint: {tmp_path}/x/checkpoints/step_000001. Go on: python runners/grpo.py --resume" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_env_runners", [0, 1])
+def test_a_fault_shows_its_whole_traceback(tmp_path, num_env_runners):
+    faulty = ["--env", "tests.runners.broken_envs:Faulty-v0", "--name", "x", "--num-env-runners", num_env_runners]
+    process = subprocess.run(
+        command(tmp_path, *SMALL[2:], *faulty), capture_output=True, text=True, cwd=ROOT, timeout=240, env=WITH_TESTS
+    )
+    assert process.returncode == 1
+    assert "Traceback (most recent call last)" in process.stderr
+    assert 'broken_envs.py", line' in process.stderr and "a fault of its author" in process.stderr
+    assert f"Last checkpoint: {tmp_path}/x/checkpoints/step_000001. Go on:" in process.stderr
+
+
+@pytest.mark.slow
+def test_a_broken_environment_and_missing_rewards_are_a_line(tmp_path, capsys):
+    arguments = ["--runs-dir", str(tmp_path), *SMALL[2:], "--steps", "1"]
+    assert main([*arguments, "--name", "a", "--env", "tests.runners.broken_envs:Broken-v0"]) == 1
+    error = capsys.readouterr().err
+    assert "error: The environment Broken-v0: step() returned the reward inf" in error and "Traceback" not in error
+    missing = ["--env", "tests.runners.addition_env:Addition-v0", "--env-option", "reward=missing"]
+    assert main([*arguments, "--name", "b", *missing]) == 0
+    assert "note: no episode of step 1 has a reward" in capsys.readouterr().out

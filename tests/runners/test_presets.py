@@ -53,8 +53,8 @@ def test_launch_files_start_a_job_that_there_is(path):
 def test_unknown_resources_are_refused(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("resources: {num_learner: 2}")
-    with pytest.raises(ValueError, match=r"asks for resources \['num_learner'\]; allowed are num_env_runners, "):
-        run_settings(parse_args(["--preset", str(path)]))
+    with pytest.raises(ValueError, match=r"no setting 'num_learner'\. Did you mean 'num_learners'\?"):
+        build_config(run_settings(parse_args(["--preset", str(path)])))
 
 
 def test_unknown_preset_lists_the_known():

@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 from runners.run_folder.folder import RunFolder
 from runners.run_folder.metrics import METRICS, markdown_table, metrics_row
 from runners.run_folder.plot import plot_learning_curve
+from runners.run_folder.read_back import check_policy
 
 METRICS_PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 
@@ -20,15 +21,71 @@ def folder(tmp_path):
     folder.close()
 
 
+def save(folder, step, *, state=None, keep=2):
+    """A checkpoint whose state is its step."""
+    state = state or (lambda path: (path / "state").write_text(str(step)))
+    folder.save_checkpoint(step, state, write_policy, config={"seed": 1}, keep=keep)
+
+
 def checkpoint_names(folder):
     return sorted(path.name for path in (folder.path / "checkpoints").iterdir())
 
 
+SECTIONS = ("env_options", "eval_env_options", "run", "agents", "resources", "fingerprints")
+CONFIG = {"preset": "tiny", "seed": 1, "environment": "E-v0", "training": {"lr": 1e-4}, **{s: {} for s in SECTIONS}}
+
+
 def test_config_round_trip(folder):
+    folder.write_config(CONFIG)
+    assert folder.read_config() == CONFIG
+
+
+def test_a_run_that_logged_nothing_leaves_its_name_free(folder):
+    folder.write_config(CONFIG)
     assert not folder.has_run()
-    folder.write_config({"seed": 1, "training": {"lr": 1e-4}})
+    folder.log({"step": 0})
     assert folder.has_run()
-    assert folder.read_config() == {"seed": 1, "training": {"lr": 1e-4}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds NoneType, but it must hold sections: format"),
+        ("- a", "holds list"),
+        ("{", "is not YAML"),
+        ("format: 1\nsed: 0", r"has \['sed'\]; its sections may be: format, preset, seed"),
+        ("format: 1\nrun: 3", "has run: 3, but it must be NAME: VALUE pairs"),
+        ("preset: tiny", "is of format None, and this version reads format 1 alone"),
+        ("format: 2", "is of format 2"),
+        ("format: 1", "lacks preset, seed, environment"),
+        ("!!int ''", "is not YAML"),
+    ],
+)
+def test_a_config_that_is_none_is_one_sentence(folder, text, message):
+    (folder.path / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=rf"config\.yaml.*{message}"):
+        folder.read_config()
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "samples.jsonl"])
+@pytest.mark.parametrize("line", ["{\n", "[1]\n", '{"loss": 1}\n', "\xff\n"])
+def test_a_broken_line_is_named_and_nothing_is_dropped(folder, name, line):
+    for step in (1, 2):
+        folder.log({"step": step})
+        folder.log_samples([{"step": step}])
+    path = folder.path / name
+    path.write_text('{"step": 1}\n' + line + '{"step": 2}\n', encoding="latin-1")
+    before = {path: path.read_bytes() for path in folder.path.glob("*.jsonl")}
+    with pytest.raises(ValueError, match=rf"{name}, line 2, cannot be read .*: mend or remove that line"):
+        folder.rewind(1)
+    assert {path: path.read_bytes() for path in folder.path.glob("*.jsonl")} == before
+
+
+def test_a_second_process_waits_outside(folder):
+    with pytest.raises(BlockingIOError, match=rf"{folder.path} is in use by process \d+ of "):
+        RunFolder(folder.path)
+    folder.close()
+    RunFolder(folder.path).close()
 
 
 def test_metrics_are_appended_and_a_cut_last_line_is_left_out(folder):
@@ -51,29 +108,87 @@ def test_rewind_drops_what_will_be_done_again(folder):
 
 def test_the_last_two_checkpoints_are_kept(folder):
     for step in (5, 10, 15):
-        folder.save_checkpoint(step, lambda path, step=step: (path / "state").write_text(str(step)))
+        save(folder, step)
     assert checkpoint_names(folder) == ["step_000010", "step_000015"]
-    path, step = folder.latest_checkpoint()
-    assert (step, (path / "state").read_text()) == (15, "15")
+    found, broken = folder.whole_checkpoint()
+    assert (found.step, (found.path / "state").read_text(), found.config, broken) == (15, "15", {"seed": 1}, [])
+    assert check_policy(found.path / "policy", found.path) is None
+
+
+def truncate(path):
+    (path / "state").write_text("")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (truncate, "not as written: state"),
+        (lambda path: (path / "state").unlink(), "not as written: state"),
+        (lambda path: (path / "more").write_text("x"), "not as written: more"),
+        (lambda path: (path / "policy/config.json").write_text("x"), "not as written: policy/config.json"),
+        (lambda path: (path / "manifest.json").unlink(), "manifest.json cannot be read"),
+        (lambda path: (path / "manifest.json").write_text("[" * 100_000), "manifest.json cannot be read"),
+        (lambda path: (path / "manifest.json").write_text('{"files": {}}'), "is of format None"),
+        (lambda path: (path / "manifest.json").write_text('{"files": {}, "format": 2}'), "is of format 2"),
+    ],
+)
+def test_the_newest_whole_checkpoint_is_taken_and_the_broken_one_named(folder, spoil, said):
+    for step in (5, 10):
+        save(folder, step)
+    spoil(folder.path / "checkpoints" / "step_000010")
+    found, (broken,) = folder.whole_checkpoint()
+    assert found.step == 5
+    assert f"{folder.path}/checkpoints/step_000010 is broken" in broken and said in broken
+
+
+def test_what_is_no_checkpoint_is_let_be(folder):
+    for step in (999_999, 1_000_000):
+        save(folder, step, keep=1)
+    for name in ("step_000012.bak", "step_12", "notes"):
+        (folder.path / "checkpoints" / name).mkdir()
+    (folder.path / "checkpoints" / "step_000013").write_text("a file")
+    save(folder, 1_000_001, keep=1)
+    assert folder.newest_checkpoint().name == "step_1000001"
+    assert checkpoint_names(folder) == ["notes", "step_000012.bak", "step_000013", "step_1000001", "step_12"]
+
+
+def test_a_full_disk_names_the_path(folder):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    for save_full in (lambda: folder.save_policy(full), lambda: save(folder, 5, state=full)):
+        with pytest.raises(OSError, match=f"No space left on device: '{folder.path}/(policy|checkpoints/step_000005)'"):
+            save_full()
+    (folder.path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=rf"No space left on device: '{folder.path}/metrics\.jsonl'"):
+        folder.log({"step": 1})
+
+
+def test_every_session_is_kept(folder):
+    for number in (1, 2):
+        folder.add_session({"command": str(number)})
+    found = json.loads((folder.path / "provenance.json").read_text())
+    assert found == {"sessions": [{"command": "1"}, {"command": "2"}]}
 
 
 def test_a_failed_checkpoint_leaves_the_last_good_one(folder):
-    folder.save_checkpoint(5, lambda path: (path / "state").write_text("good"))
+    save(folder, 5)
 
     def disk_full(path):
         (path / "state").write_text("half")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        folder.save_checkpoint(10, disk_full)
+        save(folder, 10, state=disk_full)
     assert checkpoint_names(folder) == ["step_000005"]
-    assert folder.latest_checkpoint()[1] == 5
+    assert folder.whole_checkpoint()[0].step == 5
 
 
 def test_what_a_kill_left_behind_is_removed_at_the_next_start(folder):
     left = folder.path / "checkpoints" / ".staging-step_000010"
     left.mkdir()
     (left / "state").write_text("half")
+    folder.close()
     RunFolder(folder.path).close()
     assert checkpoint_names(folder) == []
 

@@ -3,9 +3,12 @@
 import builtins
 import io
 import itertools
+import json
 import os
 import threading
 from contextlib import contextmanager, suppress
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -85,23 +88,28 @@ def survivors(tmp_path, save, target):
             return
 
 
-@pytest.mark.parametrize(
-    ("target", "write", "save"),
-    [
-        ("policy", write_policy, lambda folder, write: folder.save_policy(write)),
-        ("checkpoints/step_000005", write_checkpoint, lambda folder, write: folder.save_checkpoint(5, write)),
-    ],
-    ids=["policy", "checkpoint"],
-)
-def test_a_folder_that_is_replaced(tmp_path, target, write, save):
+def test_a_policy_that_is_replaced(tmp_path):
     def save_value(folder, value):
-        save(folder, lambda path: write(path, value=value))
+        folder.save_policy(partial(write_policy, value=value))
 
-    old, new = (expected(lambda path, v=v: write(path, value=v), tmp_path / f"expected-{v}") for v in (1, 2))
-    found = list(survivors(tmp_path, save_value, target))
+    old, new = (expected(partial(write_policy, value=v), tmp_path / f"expected-{v}") for v in (1, 2))
+    found = list(survivors(tmp_path, save_value, "policy"))
     for files, where in found:
         assert files in (old, new), where
     assert found[0][0] == old and found[-1][0] == new
+
+
+def test_a_checkpoint_that_is_replaced_is_what_its_manifest_says(tmp_path):
+    def save_value(folder, value):
+        write = partial(write_checkpoint, value=value)
+        folder.save_checkpoint(5, write, partial(write_policy, value=value), config={"value": value}, keep=2)
+
+    found = list(survivors(tmp_path, save_value, "checkpoints/step_000005"))
+    assert found[0][0]["state"] == b"1" and found[-1][0]["state"] == b"2"
+    for files, where in found:
+        manifest = json.loads(files.pop("manifest.json"))
+        assert manifest["files"] == {name: sha256(data).hexdigest() for name, data in files.items()}, where
+        assert files["state"] == str(manifest["config"]["value"]).encode(), where
 
 
 def test_the_next_start_may_be_killed_too(tmp_path):

@@ -1,0 +1,160 @@
+"""What is looked at before a run makes or starts anything: settings, environment, model, engine."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+
+from agents.models import resolve_model
+from agents.registry import find
+from agents.text import load_tokenizer
+from runners.evaluation.config import model_fingerprint
+from runners.run_folder.read_back import broken_weights
+from runners.run_options import build_config
+from runners.settings import AGENT_NOUNS, TRAINING_NOUNS, ResourceSettings, RunSettings, SamplingSettings
+from runners.support.settings import fields_of, from_mapping
+
+# Each sequence of a step has an environment of its own.
+_MOST_SEQUENCES = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A run that may start.
+
+    Attributes:
+        settings: Everything it is made of, defaults too, with what depends on the machine resolved; `fingerprints` of
+            training problems, evaluation problems and model with them, None where there is no telling.
+        moving_options: Options of the environment that only say where the problems lie on this machine.
+        held_out: Whether evaluation is on other problems than training.
+        notes: What the user should know.
+    """
+
+    settings: dict[str, Any]
+    moving_options: frozenset[str]
+    held_out: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Problems:
+    """What an environment says of its problems."""
+
+    resolved: dict[str, Any]
+    moving_options: frozenset[str]
+    fingerprint: str | None
+    endless: bool
+
+
+def check_run(settings: dict[str, Any]) -> Checked:
+    """Checks a run's settings, and loads what they name but for the model's weights.
+
+    Raises:
+        ValueError: For anything that would not do; the message names it.
+        ImportError: If a package is missing.
+    """
+    config = build_config(settings)
+    sampling = config.noun(SamplingSettings)
+    sequences = sampling.num_prompts * sampling.group_size
+    if sequences > _MOST_SEQUENCES:
+        raise ValueError(
+            f"num_prompts={sampling.num_prompts} with group_size={sampling.group_size} makes {sequences:,} sequences a "
+            f"step, but at most {_MOST_SEQUENCES:,} are allowed: each takes an environment of its own."
+        )
+    config.check()
+    find(config.engine, model=config.policy_model, **config.engine_options)
+    train = _problems(settings["environment"], settings["env_options"], "--env-option")
+    eval_options = {**train.resolved, **settings["eval_env_options"]}
+    evaluation = _problems(settings["environment"], eval_options, "--eval-env-option")
+    held_out = _held_out(train, evaluation)
+    notes = [_has_no_template(config.policy_model, config.trust_remote_code)]
+    if not held_out:
+        notes.append(
+            "evaluation is on the training problems: give others with --eval-env-option (split=test, dataset=...)."
+        )
+    return Checked(
+        settings={
+            **settings,
+            "env_options": train.resolved,
+            "eval_env_options": {name: evaluation.resolved[name] for name in settings["eval_env_options"]},
+            "run": dataclasses.asdict(from_mapping(RunSettings, settings["run"])),
+            "resources": dataclasses.asdict(from_mapping(ResourceSettings, settings["resources"])),
+            "agents": _values(config, fields_of(AGENT_NOUNS)),
+            "training": {**settings["training"], **_values(config, fields_of(TRAINING_NOUNS))},
+            "fingerprints": {
+                "train": train.fingerprint,
+                "eval": evaluation.fingerprint,
+                "model": model_fingerprint(config.policy_model),
+            },
+        },
+        moving_options=train.moving_options,
+        held_out=held_out,
+        notes=tuple(note for note in notes if note),
+    )
+
+
+def _values(config: Any, names: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings as YAML has them: lists for tuples."""
+    values = {name: getattr(config, name) for name in names}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _problems(env_id: str, options: Mapping[str, Any], option: str) -> _Problems:
+    """Makes an environment and asks it.
+
+    Raises:
+        ValueError: If there is no such environment, or it does not take these options.
+    """
+    try:
+        env = gym.make(env_id, disable_env_checker=True, **options)
+    except gym.error.Error as error:
+        raise ValueError(f"--env {env_id!r}: {error}") from error
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--env {env_id!r}: {error}. Write it as module:id, with the module on the path.") from error
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise ValueError(f"{option} {dict(options)}: {error}") from error
+
+    def ask(name: str) -> Any:
+        return env.get_wrapper_attr(name) if env.has_wrapper_attr(name) else None
+
+    resolved = ask("resolved_options") or {}
+    found = _Problems(
+        resolved={**options, **resolved},
+        moving_options=frozenset(resolved),
+        fingerprint=getattr(ask("problems"), "fingerprint", None),
+        endless=ask("num_problems") is None,
+    )
+    env.close()
+    return found
+
+
+def _held_out(train: _Problems, evaluation: _Problems) -> bool:
+    if train.fingerprint is not None:
+        return train.fingerprint != evaluation.fingerprint
+    # Of an endless environment, evaluation draws with seeds that training never has.
+    return train.endless or train.resolved != evaluation.resolved
+
+
+def _has_no_template(model: str, trust_remote_code: bool) -> str:
+    """Looks at a model's files; returns a note where it has no chat template, else nothing.
+
+    Raises:
+        ValueError: If its tokenizer cannot be loaded, or a file of weights is cut short.
+    """
+    folder = resolve_model(model)
+    if any(folder.glob("*.safetensors")) and (broken := broken_weights(folder)):
+        raise ValueError(f"The model {model!r} is not whole: {', '.join(broken)} missing or cut short in {folder}.")
+    try:
+        tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    except Exception as error:  # the library's readers raise many kinds, bare Exception among them
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"The model {model!r} has no tokenizer that transformers can load: {first}") from error
+    if tokenizer.chat_template is None:
+        return f"the model {model!r} has no chat template: prompts are the environment's plain text."
+    return ""

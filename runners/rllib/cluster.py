@@ -1,0 +1,82 @@
+"""Ray for a run of the command line: started, or joined, and whether it has what the run asks for."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import ray
+
+from runners.settings import ResourceSettings
+
+
+def start(resources: ResourceSettings) -> None:
+    """Starts Ray on this machine, or joins the cluster of $RAY_ADDRESS, with its routine messages off the display.
+
+    A machine with fewer cores than processes still runs them all, in turn. Another Ray of this machine is left alone.
+
+    Raises:
+        ValueError: If Ray does not have what is asked for: it would wait for that for ever.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    options: dict[str, Any] = {}
+    if not os.environ.get("RAY_ADDRESS"):
+        processes = 1 + resources.num_env_runners + resources.num_learners
+        options = {
+            "address": "local",
+            "num_cpus": max(processes, os.cpu_count() or 1),
+            "include_dashboard": False,
+        }
+    ray.init(logging_level=logging.ERROR, **options)
+    for name in ("ray.rllib", "ray.tune", "ray.train", "ray._private"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    check_resources(resources, nodes)
+
+
+def check_resources(resources: ResourceSettings, nodes: list[dict[str, float]]) -> None:
+    """Compares what env runners and learners reserve with what there is.
+
+    Args:
+        resources: What is asked for.
+        nodes: Of each node of the cluster, resource -> how much it has.
+
+    Raises:
+        ValueError: If all nodes together have less, or no node has enough for a process.
+    """
+    wanted: dict[str, float] = {}
+    for count, each, what in _processes(resources):
+        for name, amount in each.items() if count else ():
+            wanted[name] = wanted.get(name, 0) + count * amount
+            if amount > (most := max((node.get(name, 0) for node in nodes), default=0)):
+                raise ValueError(f"Each {what} asks for {amount:g} {name}, but no node of Ray has more than {most:g}.")
+    for name, amount in wanted.items():
+        if amount > (there := sum(node.get(name, 0) for node in nodes)):
+            raise ValueError(
+                f"{resources.num_env_runners} env runners and {resources.num_learners} learners ask for {amount:g} "
+                f"{name}, but Ray has {there:g} on {len(nodes)} nodes: lower --num-env-runners, --num-learners or the "
+                "GPUs of each, or join a larger cluster with RAY_ADDRESS."
+            )
+
+
+def _processes(resources: ResourceSettings) -> list[tuple[int, dict[str, float], str]]:
+    """Returns (number, what RLlib has Ray reserve for each, name); a learner with a GPU takes no CPU."""
+    gpus = resources.num_gpus_per_learner
+    return [
+        (
+            resources.num_env_runners,
+            {"CPU": 1, "GPU": resources.num_gpus_per_env_runner, **resources.custom_resources_per_env_runner},
+            "env runner",
+        ),
+        (
+            resources.num_learners,
+            {"CPU": 0 if gpus else 1, "GPU": gpus, **resources.custom_resources_per_learner},
+            "learner",
+        ),
+    ]
+
+
+def shut_down() -> None:
+    """Ends what `start` began, or leaves the cluster it joined."""
+    ray.shutdown()

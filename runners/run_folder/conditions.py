@@ -1,0 +1,43 @@
+"""Conditions on a step's metrics, such as "eval_accuracy>0.9"."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from runners.run_folder.metrics import METRICS
+
+_COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+_FORM = re.compile(r"\s*(\w+)\s*([<>]=?)\s*(\S+)\s*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """A metric compared with a bound."""
+
+    metric: str
+    compare: Callable[[float, float], bool]
+    bound: float
+
+    def holds(self, row: Mapping[str, float]) -> bool:
+        """Returns whether a row of metrics has the metric, and it is as wanted."""
+        return self.metric in row and self.compare(row[self.metric], self.bound)
+
+
+def parse_condition(text: str) -> Condition | None:
+    """Returns the condition; None for another form, another metric than those of `METRICS`, or no number.
+
+    >>> parse_condition("eval_accuracy > 0.9").holds({"eval_accuracy": 0.95})
+    True
+    """
+    found = _FORM.fullmatch(text)
+    try:
+        bound = float(found[3]) if found else math.nan
+    except ValueError:
+        return None
+    if not found or found[1] not in METRICS or math.isnan(bound):
+        return None
+    return Condition(metric=found[1], compare=_COMPARISONS[found[2]], bound=bound)

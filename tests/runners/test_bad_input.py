@@ -1,0 +1,175 @@
+"""A user's mistake is one line that names it, before anything is made or started."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from agents.models import resolve_model
+from runners.checks import check_run
+from runners.grpo import main
+from runners.run_options import parse_args, run_settings
+from tests.runners.command_line import SMALL
+
+
+@pytest.fixture
+def refused(tmp_path, capsys, no_ray):
+    """Runs a command line that must not start, and returns its one line."""
+
+    def refuse(*arguments):
+        capsys.readouterr()
+        assert main(["--runs-dir", str(tmp_path / "runs"), "--name", "x", *SMALL, *map(str, arguments)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert not (tmp_path / "runs").exists()
+        return line
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--steps", "-5"], "steps=-5, but it must be an int >= 0"),
+        (["--eval-interval", "-1"], "eval_interval=-1, but it must be an int >= 0"),
+        (["--eval-problems", "0"], "eval_problems=0, but it must be an int >= 1"),
+        (["--checkpoint-interval", "0"], "checkpoint_interval=0, but it must be an int >= 1"),
+        (["--checkpoint-interval", "-1"], "checkpoint_interval=-1, but it must be an int >= 1"),
+        (["--keep-checkpoints", "0"], "keep_checkpoints=0, but it must be an int >= 1"),
+        (["--max-minutes", "nan"], "max_minutes=nan, but it must be a number > 0"),
+        (["--stop", "eval_acuracy>0.9"], "stop='eval_acuracy>0.9', but it must be a text of the form METRIC>NUMBER"),
+        (["--num-threads", "0"], "num_threads=0, but it must be an int >= 1"),
+        (["--num-gpus-per-learner", "-2"], "num_gpus_per_learner=-2.0, but it must be a number >= 0"),
+        (["--set", "minibatch_size=0"], "minibatch_size=0, but it must be an int >= 1"),
+        (["--set", "grad_clip=nan"], "grad_clip=nan, but it must be a number > 0"),
+        (["--set", "share_prompts=maybe"], "share_prompts='maybe', but it must be True or False"),
+        (["--set", "lr=true"], "lr=True, but it must be a number >= 0"),
+        (["--set", "lr=inf"], "lr=inf, but it must be a number >= 0"),
+        (["--set", "lr="], "lr=None, but it must be a number >= 0"),
+        (["--set", "num_prompts=2.0"], "num_prompts=2.0, but it must be an int >= 1"),
+        (["--set", "max_tokens=8.5"], "max_tokens=8.5, but it must be an int >= 1"),
+        (["--set", "lr=[1"], "--set 'lr=[1': the value is not YAML; put it in quotes"),
+        (["--set", "temperature=abc"], "temperature='abc', but it must be a number > 0"),
+        (["--set", "adam_betas=3"], "adam_betas=3, but it must be 2 numbers in [0, 1)"),
+        (["--set", "num_prompts=100000000"], "makes 400,000,000 sequences a step, but at most 1,048,576 are allowed"),
+        (["--dataset", "builtin:1:99999999"], "at most 1,000,000"),
+        (["--name", "../up"], "--name '../up': it must be the name of one folder"),
+        (["--name", ".."], "--name '..': it must be the name of one folder"),
+        (["--name", ""], "--name '': it must be the name of one folder"),
+        (["--name", "a/b"], "--name 'a/b': it must be the name of one folder"),
+        (["--env", "NoSuchEnv-v0"], "--env 'NoSuchEnv-v0': Environment `NoSuchEnv` doesn't exist"),
+        (["--env", "no_such_module:Env-v0"], "--env 'no_such_module:Env-v0': No module named 'no_such_module'"),
+        (["--env", "notamodule"], "--env 'notamodule'"),
+        (["--env-option", "splitt=test"], "--env-option {"),
+        (["--eval-env-option", "splitt=test"], "--eval-env-option {"),
+        (["--engine-option", "dtypo=float32"], "The agent 'transformers' has no option 'dtypo'. Did you mean 'dtype'?"),
+        (["--resume", ""], "--resume '': no run there"),
+    ],
+)
+def test_an_option(refused, arguments, message):
+    assert message in refused(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run: {stepz: 3}", "There is no setting 'stepz'. Did you mean 'steps'?"),
+        ("run: [1]", "run: [1], but it must be NAME: VALUE pairs"),
+        ("run: {steps: true}", "steps=True, but it must be an int >= 0"),
+        ("training: {lrr: 1.0}", "There is no setting 'lrr'. Did you mean 'lr'?"),
+        ("agents: {engin: vllm}", "There is no setting 'engin'. Did you mean 'engine'?"),
+        ("resources: {num_learners: two}", "num_learners='two', but it must be an int >= 0"),
+        ("resources: {num_learner: 2}", "There is no setting 'num_learner'. Did you mean 'num_learners'?"),
+        ("trainning: {lr: 1.0}", "has ['trainning']; its sections may be"),
+        ("a: b: c", "is not YAML"),
+        ("", "holds NoneType"),
+    ],
+)
+def test_a_preset(refused, tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    assert message in refused("--preset", path)
+
+
+@pytest.fixture
+def model(tmp_path):
+    return shutil.copytree(resolve_model("tiny"), tmp_path / "model")
+
+
+def cut_weights(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def without_tokenizer(folder):
+    for path in folder.glob("token*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (cut_weights, "is not whole: model.safetensors missing or cut short in"),
+        (without_tokenizer, "has no tokenizer that transformers can load"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{"), "has no tokenizer that transformers can load"),
+    ],
+)
+def test_a_model(refused, model, spoil, message):
+    spoil(model)
+    line = refused("--model", model)
+    assert f"The model '{model}' {message}" in line
+
+
+def test_a_runs_dir_that_cannot_be_made(tmp_path, capsys, no_ray):
+    (tmp_path / "file").write_text("")
+    assert main(["--runs-dir", str(tmp_path / "file"), "--name", "x", *SMALL]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "file" / "x") in line
+
+
+@pytest.mark.slow
+def test_weights_that_are_nan_are_named(tmp_path, capsys, model):
+    path = model / "model.safetensors"
+    save_file({name: array * np.float32("nan") for name, array in load_file(path).items()}, path, {"format": "pt"})
+    assert main(["--runs-dir", str(tmp_path), "--name", "x", *SMALL, "--model", str(model)]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert "NaN" in line and "model's files" in line and "dtype" not in line
+    # The name is free: nothing was trained.
+    assert main(["--runs-dir", str(tmp_path), "--name", "x", *SMALL, "--steps", "0"]) == 0
+
+
+def notes(*arguments):
+    return check_run(run_settings(parse_args([*SMALL, *map(str, arguments)])))
+
+
+def test_a_model_without_a_chat_template_is_spoken_of(model):
+    assert notes().notes == ()
+    for name in ("chat_template.jinja", "tokenizer_config.json"):
+        path = model / name
+        if path.suffix == ".json":
+            kept = {k: v for k, v in json.loads(path.read_text()).items() if k != "chat_template"}
+            path.write_text(json.dumps(kept))
+        else:
+            path.unlink(missing_ok=True)
+    (note,) = notes("--model", model).notes
+    assert f"the model '{model}' has no chat template" in note
+
+
+def test_evaluation_on_the_training_problems_is_not_called_held_out(tmp_path):
+    path = tmp_path / "one.jsonl"
+    path.write_text("".join(json.dumps({"question": f"{n} + 1?", "answer": f"#### {n + 1}"}) + "\n" for n in range(9)))
+    checked = notes("--dataset", path)
+    assert not checked.held_out and "evaluation is on the training problems" in checked.notes[0]
+    assert notes().held_out
+    addition = ["--env", "tests.runners.addition_env:Addition-v0"]
+    assert check_run(run_settings(parse_args(addition))).held_out  # endless, with seeds of its own
+
+
+def test_what_a_run_is_made_of_is_written_out(monkeypatch):
+    monkeypatch.setenv("GSM8K_DATASET", "builtin:2")
+    settings = notes("--dataset", "auto").settings
+    assert settings["env_options"] == {"dataset": "builtin:2"}
+    assert settings["training"]["kl_coeff"] == 0.0 and settings["run"]["keep_checkpoints"] == 2
+    fingerprints = settings["fingerprints"]
+    assert set(fingerprints) == {"train", "eval", "model"} and len(set(fingerprints.values())) == 3
