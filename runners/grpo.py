@@ -5,7 +5,6 @@ Without options it trains the bundled model on built-in problems, which takes a 
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -33,8 +32,7 @@ NUM_SAMPLES_SHOWN = 4
 
 def train(run: Run) -> int:
     """Runs the steps; returns the exit code: 0, or 130 if interrupted."""
-    from runners.run_folder.best import is_best
-    from runners.run_folder.conditions import parse_condition
+    from runners.run_folder.conditions import Ending
     from runners.run_folder.interrupts import Interrupts
     from runners.run_folder.metrics import metrics_row
     from runners.run_folder.opening import resume_command
@@ -43,7 +41,7 @@ def train(run: Run) -> int:
     from runners.settings import RunSettings
 
     settings, folder, limits = run.settings, run.folder, RunSettings(**run.settings["run"])
-    stop = parse_condition(limits.stop) if limits.stop else None
+    ending = Ending(limits)
     algo = _build(run)
     problems = "held-out problems" if run.held_out else "training problems"
     with Interrupts(limits.interrupt_s) as interrupted, RunProgress(limits.steps, run.first, problems) as progress:
@@ -52,33 +50,28 @@ def train(run: Run) -> int:
         for note in run.notes:
             progress.say(f"note: {note}")
         started = time.monotonic()
-        rows = folder.metrics()
-        if run.first == 0:
+        step, rows = run.first, folder.metrics()
+        if step == 0:
             with users_mistakes():  # the first time that environment, model and engine work together
                 rows = [metrics_row({"evaluation": algo.evaluate()}, 0)]
             folder.log(rows[0])
             _show_evaluation(algo, folder, progress, rows[0])
-        last = bool(stop and rows and stop.holds(rows[-1]))  # a run that is resumed may be over
-        step = run.first
-        while step < limits.steps and not last and not interrupted.seen:
+        # A run that is resumed may be over already.
+        last = ending.after(rows[-1] if rows else {"step": step})
+        while not last and not interrupted.seen:
             step += 1
             result = algo.train()
-            minutes = (time.monotonic() - started) / 60
-            last = step == limits.steps or (limits.max_minutes is not None and minutes >= limits.max_minutes)
-            last |= bool(stop and stop.holds(metrics_row(result, step)))
+            last = ending.after(metrics_row(result, step))
             if last or (limits.eval_interval and step % limits.eval_interval == 0):
                 result["evaluation"] = algo.evaluate()
             row = metrics_row(result, step)
-            last |= bool(stop and stop.holds(row))
-            rows.append(row)
+            last = last or ending.after(row)
             folder.log(row)
+            rows.append(row)
             progress.step(row)
-            if math.isnan(row["reward_mean"]):
-                progress.say(f"note: no episode of step {step} has a reward (all NaN): it taught nothing.")
             if "evaluation" in result:
                 _show_evaluation(algo, folder, progress, row)
-                if is_best(rows):
-                    folder.save_policy(algo.save_policy, "best")
+                folder.save_best(row, algo.save_policy)
             if last or interrupted.seen or step % limits.checkpoint_interval == 0:
                 folder.save_checkpoint(
                     step, algo.save_to_path, algo.save_policy, config=settings, keep=limits.keep_checkpoints
@@ -96,7 +89,8 @@ def train(run: Run) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code.
 
-    A user's mistake is one line. A fault of the program shows its whole traceback, with the worker's.
+    A user's mistake is one line (and traceback.txt). A fault of the program shows its whole traceback, with the
+    worker's.
     """
     args = parse_args(argv)
     _quiet_libraries()
@@ -113,6 +107,8 @@ def main(argv: list[str] | None = None) -> int:
         code = 130
     except (UserError, OSError, EngineError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
+        if run is not None:
+            run.folder.keep_traceback()
     except Exception:
         traceback.print_exc()
     finally:

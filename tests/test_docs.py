@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runners.objectives.algorithms import ALGORITHMS
-from runners.settings import AGENT_NOUNS, TRAINING_NOUNS, algorithm_table
+from runners.settings import AGENT_NOUNS, RUN_NOUNS, TRAINING_NOUNS, algorithm_table
 from runners.support.settings import fields_of, tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,8 +47,8 @@ def test_the_page_of_algorithms_is_up_to_date():
 
 def test_the_page_of_settings_is_up_to_date():
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert page.endswith(f"\n\n{tables((*AGENT_NOUNS, *TRAINING_NOUNS))}\n")
-    assert page.count("\n| `") == len(fields_of((*AGENT_NOUNS, *TRAINING_NOUNS)))
+    assert page.endswith(f"\n\n{tables((*RUN_NOUNS, *AGENT_NOUNS, *TRAINING_NOUNS))}\n")
+    assert page.count("\n| `") == len(fields_of((*RUN_NOUNS, *AGENT_NOUNS, *TRAINING_NOUNS)))
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)

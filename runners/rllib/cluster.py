@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -31,8 +33,9 @@ def start(resources: ResourceSettings) -> None:
     ray.init(logging_level=logging.ERROR, **options)
     for name in ("ray.rllib", "ray.tune", "ray.train", "ray._private"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    check_resources(resources, nodes)
+    check_resources(resources, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    if busy := _lacking(resources, ray.available_resources()):
+        print(f"note: others use this cluster, and the run waits for {', '.join(busy)}.", file=sys.stderr)
 
 
 def check_resources(resources: ResourceSettings, nodes: list[dict[str, float]]) -> None:
@@ -45,19 +48,30 @@ def check_resources(resources: ResourceSettings, nodes: list[dict[str, float]]) 
     Raises:
         ValueError: If all nodes together have less, or no node has enough for a process.
     """
-    wanted: dict[str, float] = {}
     for count, each, what in _processes(resources):
         for name, amount in each.items() if count else ():
-            wanted[name] = wanted.get(name, 0) + count * amount
             if amount > (most := max((node.get(name, 0) for node in nodes), default=0)):
                 raise ValueError(f"Each {what} asks for {amount:g} {name}, but no node of Ray has more than {most:g}.")
-    for name, amount in wanted.items():
-        if amount > (there := sum(node.get(name, 0) for node in nodes)):
-            raise ValueError(
-                f"{resources.num_env_runners} env runners and {resources.num_learners} learners ask for {amount:g} "
-                f"{name}, but Ray has {there:g} on {len(nodes)} nodes: lower --num-env-runners, --num-learners or the "
-                "GPUs of each, or join a larger cluster with RAY_ADDRESS."
-            )
+    together = {name: sum(node.get(name, 0) for node in nodes) for node in nodes for name in node}
+    if missing := _lacking(resources, together):
+        raise ValueError(
+            f"{resources.num_env_runners} env runners and {resources.num_learners} learners ask for "
+            f"{', '.join(missing)} on {len(nodes)} nodes: lower --num-env-runners, --num-learners or the GPUs of each, "
+            "or join a larger cluster with RAY_ADDRESS."
+        )
+
+
+def _lacking(resources: ResourceSettings, there: Mapping[str, float]) -> list[str]:
+    """Returns a clause for each resource of which less is there than is asked for."""
+    wanted: dict[str, float] = {}
+    for count, each, _ in _processes(resources):
+        for name, amount in each.items():
+            wanted[name] = wanted.get(name, 0) + count * amount
+    return [
+        f"{amount:g} {name} where Ray has {there.get(name, 0):g}"
+        for name, amount in wanted.items()
+        if amount > there.get(name, 0)
+    ]
 
 
 def _processes(resources: ResourceSettings) -> list[tuple[int, dict[str, float], str]]:

@@ -1,22 +1,17 @@
-"""The best policy so far, by the evaluation."""
+"""Whether a policy is the best so far, by its evaluation."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 
-def score(row: Mapping[str, float]) -> float | None:
-    """Returns what an evaluation is compared by: greedy accuracy, else the greedy mean reward; None without one."""
-    return row.get("eval_accuracy", row.get("eval_reward_mean"))
+def is_better(row: Mapping[str, float], best: Mapping[str, float]) -> bool:
+    """Compares the greedy accuracies of two rows of metrics, or the greedy mean rewards where there is none.
 
-
-def is_best(rows: Sequence[Mapping[str, float]]) -> bool:
-    """Returns whether the last row's evaluation is better than every earlier one after a training step.
-
-    >>> is_best([{"step": 0, "eval_accuracy": 0.5}, {"step": 2, "eval_accuracy": 0.4}]), is_best([{"step": 3}])
-    (True, False)
+    >>> is_better({"eval_accuracy": 0.5}, {"eval_accuracy": 0.4}), is_better({"eval_accuracy": 0.1}, {})
+    (True, True)
     """
-    *earlier, last = [(row["step"], score(row)) for row in rows]
-    before = [value for step, value in earlier if step and value is not None and not math.isnan(value)]
-    return bool(last[0]) and last[1] is not None and last[1] > max(before, default=-math.inf)
+    for name in ("eval_accuracy", "eval_reward_mean"):
+        if name in row:
+            return row[name] > best.get(name, float("-inf"))
+    return False

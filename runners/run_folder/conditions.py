@@ -1,14 +1,19 @@
-"""Conditions on a step's metrics, such as "eval_accuracy>0.9"."""
+"""When a run ends: after its steps, its minutes, or once a metric is what was wanted ("eval_accuracy>0.9")."""
 
 from __future__ import annotations
 
 import math
 import operator
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from runners.run_folder.metrics import METRICS
+
+if TYPE_CHECKING:
+    from runners.settings import RunSettings
 
 _COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 _FORM = re.compile(r"\s*(\w+)\s*([<>]=?)\s*(\S+)\s*")
@@ -41,3 +46,21 @@ def parse_condition(text: str) -> Condition | None:
     if not found or found[1] not in METRICS or math.isnan(bound):
         return None
     return Condition(metric=found[1], compare=_COMPARISONS[found[2]], bound=bound)
+
+
+class Ending:
+    """Says which step is the last; the minutes count from here on.
+
+    Args:
+        limits: The run's.
+    """
+
+    def __init__(self, limits: RunSettings) -> None:
+        self._steps = limits.steps
+        self._deadline = time.monotonic() + 60 * (math.inf if limits.max_minutes is None else limits.max_minutes)
+        self._stop = parse_condition(limits.stop) if limits.stop else None
+
+    def after(self, row: Mapping[str, float]) -> bool:
+        """Returns whether the run ends with the step of a row of metrics."""
+        over = row["step"] >= self._steps or time.monotonic() >= self._deadline
+        return over or (self._stop is not None and self._stop.holds(row))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import yaml
 from safetensors import SafetensorError
 from tensorboardX import SummaryWriter
 
+from runners.run_folder.best import is_better
 from runners.run_folder.lock import locked
 from runners.run_folder.manifest import FORMAT, check_format, read_manifest, write_manifest
 from runners.run_folder.read_back import check_policy
@@ -21,7 +24,7 @@ from runners.support.atomic import clean, naming, replacing
 from runners.support.sections import read_sections
 
 Save = Callable[[Path], Any]
-_CHECKPOINTS = "checkpoints"
+_CHECKPOINTS, _EVALUATION = "checkpoints", "evaluation.json"
 _STEP = re.compile(r"step_(\d{6,})")
 # Of config.yaml: what a run is.
 _SECTIONS: dict[str, type] = {
@@ -180,6 +183,26 @@ class RunFolder:
             check_policy(staging, target)
         return target
 
+    def save_best(self, row: Mapping[str, float], save: Save) -> None:
+        """Makes best/ by `save(folder)`, with the row in evaluation.json, if it is better than the one there.
+
+        Raises:
+            OSError: As `save_policy`.
+            ValueError: If evaluation.json cannot be read.
+        """
+        path = self.path / "best" / _EVALUATION
+        try:
+            best = dict(json.loads(path.read_bytes())) if path.exists() else {}
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f"{path} cannot be read ({error}): move {path.parent} away.") from error
+
+        def save_with_row(folder: Path) -> None:
+            save(folder)
+            (folder / _EVALUATION).write_text(json.dumps(row), encoding="utf-8")
+
+        if is_better(row, best):
+            self.save_policy(save_with_row, "best")
+
     def whole_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
         """Returns the newest checkpoint whose files are as they were written, and what is wrong with newer ones."""
         broken: list[str] = []
@@ -195,6 +218,11 @@ class RunFolder:
         """Returns the newest checkpoint, whole or not."""
         checkpoints = self._checkpoints()
         return checkpoints[-1][1] if checkpoints else None
+
+    def keep_traceback(self) -> None:
+        """Writes the traceback of the exception in hand to traceback.txt: of it only a line is shown."""
+        with suppress(OSError):  # on a full disk the line must do
+            (self.path / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
 
     def close(self) -> None:
         """Closes the TensorBoard file, and lets other processes have the folder."""

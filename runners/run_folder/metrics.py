@@ -61,15 +61,15 @@ METRICS: dict[str, tuple[str, str]] = {
     "sync_s": (_ROLLOUTS, "Seconds of handing the weights to the agents."),
     "tokens_per_s": (_ROLLOUTS, "Generated tokens over the seconds of the whole step."),
     "sample_tokens_per_s": (_ROLLOUTS, "Generated tokens over the seconds of sampling."),
-    "eval_accuracy": (f"{_EVALUATION}/greedy", "Greedy accuracy on the held-out problems."),
+    "eval_accuracy": (f"{_EVALUATION}/greedy", "Greedy accuracy on the evaluation's problems."),
     "eval_standard_error": (f"{_EVALUATION}/greedy", "Standard error of eval_accuracy."),
-    "eval_reward_mean": (f"{_EVALUATION}/greedy", "Greedy mean reward on the held-out problems."),
+    "eval_reward_mean": (f"{_EVALUATION}/greedy", "Greedy mean reward on the evaluation's problems."),
     "eval_truncated_share": (f"{_EVALUATION}/greedy", "Share of greedy completions cut by max_tokens."),
     "eval_completion_tokens_mean": (f"{_EVALUATION}/greedy", "Mean tokens of a greedy completion."),
-    "eval_num_problems": (f"{_EVALUATION}/greedy", "Held-out problems evaluated."),
+    "eval_num_problems": (f"{_EVALUATION}/greedy", "Problems evaluated."),
     "eval_sampled_accuracy": (f"{_EVALUATION}/sampled", "Accuracy on the same problems, sampled as in training."),
     "eval_sampled_standard_error": (f"{_EVALUATION}/sampled", "Standard error of eval_sampled_accuracy."),
-    "eval_sampled_reward_mean": (f"{_EVALUATION}/sampled", "Sampled mean reward on the held-out problems."),
+    "eval_sampled_reward_mean": (f"{_EVALUATION}/sampled", "Sampled mean reward on the evaluation's problems."),
 }
 
 

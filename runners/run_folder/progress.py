@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import TracebackType
 
 from rich.console import Console
@@ -51,6 +52,8 @@ class RunProgress:
 
     def step(self, row: dict[str, float]) -> None:
         """Shows a training step."""
+        if math.isnan(row["reward_mean"]):
+            self.say(f"note: no episode of step {row['step']:.0f} has a reward (all are NaN): it taught nothing.")
         text = "  ".join(f"{label} {row[name]:{form}}" for label, name, form in _SHOWN if name in row)
         if self.console.is_terminal:
             self._bar.update(self._task, completed=row["step"], description=text)

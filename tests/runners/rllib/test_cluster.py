@@ -20,8 +20,8 @@ from tests.runners.command_line import SMALL, command, run
     [
         ({"num_learners": 2, "num_gpus_per_learner": 1}, [{"CPU": 8}], "learner asks for 1 GPU, but no node"),
         ({"num_env_runners": 2, "num_gpus_per_env_runner": 2}, [{"CPU": 8, "GPU": 1}] * 4, "no node of Ray has more"),
-        ({"num_env_runners": 3, "num_gpus_per_env_runner": 1}, [{"CPU": 8, "GPU": 2}], "ask for 3 GPU, but Ray has 2"),
-        ({"num_env_runners": 2, "num_learners": 1}, [{"CPU": 2}], "ask for 3 CPU, but Ray has 2 on 1 nodes"),
+        ({"num_env_runners": 3, "num_gpus_per_env_runner": 1}, [{"CPU": 8, "GPU": 2}], "ask for 3 GPU where Ray has 2"),
+        ({"num_env_runners": 2, "num_learners": 1}, [{"CPU": 2}], "ask for 3 CPU where Ray has 2 on 1 nodes"),
         ({"num_env_runners": 1, "custom_resources_per_env_runner": {"engine": 1}}, [{"CPU": 2}], "asks for 1 engine"),
     ],
 )

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from runners.run_folder.best import is_best
-from runners.run_folder.conditions import parse_condition
+from runners.run_folder.best import is_better
+from runners.run_folder.conditions import Ending, parse_condition
 from runners.run_folder.interrupts import Interrupts
+from runners.settings import RunSettings
 
 
 @pytest.mark.parametrize(
@@ -35,10 +36,24 @@ def test_what_is_no_condition(text):
 
 def test_the_best_evaluation():
     nan = float("nan")
-    scores = [(0, 0.9), (1, None), (2, 0.4), (3, nan), (4, 0.4), (5, 0.5), (6, 0.45)]
-    rows = [{"step": step} | ({} if score is None else {"eval_accuracy": score}) for step, score in scores]
-    assert [step for step, _ in scores if is_best(rows[: step + 1])] == [2, 5]
-    assert is_best([{"step": 1, "eval_reward_mean": -3.0}])
+    assert is_better({"eval_reward_mean": -3.0}, {}) and is_better({"eval_accuracy": 0.5}, {"eval_accuracy": 0.4})
+    assert not is_better({"reward_mean": 1.0}, {}) and not is_better({"eval_accuracy": nan}, {})
+    assert not is_better({"eval_accuracy": 0.5, "eval_reward_mean": 2.0}, {"eval_accuracy": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("limits", "row", "last"),
+    [
+        ({"steps": 3}, {"step": 2}, False),
+        ({"steps": 3}, {"step": 3}, True),
+        ({"max_minutes": 1e-9}, {"step": 1}, True),
+        ({"max_minutes": 1.0}, {"step": 1}, False),
+        ({"stop": "loss<0"}, {"step": 1, "loss": -1.0}, True),
+        ({"stop": "loss<0"}, {"step": 1}, False),
+    ],
+)
+def test_the_last_step(limits, row, last):
+    assert Ending(RunSettings(**limits)).after(row) is last
 
 
 def test_the_first_signal_is_noted_and_the_second_stops():

@@ -279,3 +279,12 @@ def test_the_picture_is_a_png(tmp_path):
 
 def test_the_page_of_metrics_is_up_to_date():
     assert METRICS_PAGE.read_text() == f"# Metrics of a step\n\n{markdown_table()}\n"
+
+
+def test_best_stays_until_a_better_one(folder):
+    for step, accuracy in ((2, 0.5), (4, 0.4), (6, 0.5), (8, 0.6)):
+        row = {"step": step, "eval_accuracy": accuracy}
+        folder.save_best(row, lambda path, step=step: write_policy(path, text=str(step)))
+        best = 2 if step < 8 else 8
+        assert (folder.path / "best" / "config.json").read_text() == str(best)
+        assert json.loads((folder.path / "best" / "evaluation.json").read_text())["step"] == best
