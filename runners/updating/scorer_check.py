@@ -68,7 +68,8 @@ class ScorerCheck:
             return
         if (alone := self._fault(batch, own, shared_tokens=0)) is not None:
             raise ValueError(
-                f"{self._name} cannot be trained exactly: the learner's log-probs {alone}. Train another model."
+                f"{self._name} cannot be trained exactly: the learner's log-probs {alone}. Train another model: "
+                "--model NAME or agents(policy_model=NAME)."
             )
         if fault is not None and is_rank_0():
             steps = f"steps with more than {self._compared} tokens in a sequence" if self._compared else "all steps"

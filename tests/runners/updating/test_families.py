@@ -100,7 +100,7 @@ def test_two_steps_on_the_log_probs_of_the_engine(
 def test_what_the_learner_cannot_score_is_refused(tmp_path: Path) -> None:
     folder = save_model("Llama 4", tmp_path)
     with pytest.raises(
-        ValueError, match=r"\(Llama4ForCausalLM\) cannot be trained exactly: .*\. Train another model\.$"
+        ValueError, match=r"\(Llama4ForCausalLM\) cannot be trained exactly: .*\. Train another model: --model"
     ):
         learner(folder)
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from runners.objectives.objective import ObjectiveConfig
 from runners.settings import PolicySettings, UpdateSettings
 from runners.updating.model import make_reference, make_scorer
 from runners.updating.scorer import Scorer
 from runners.updating.scorer_check import ScorerCheck
+from runners.updating.updater import Updater
 from tests.runners.updating.families import WINDOW, save_model
 
 
@@ -26,16 +28,12 @@ def scorer(family: str, folder: Path, **update: bool) -> Scorer:
     return make_scorer(policy, UpdateSettings(**update), temperature=1.0, value_head=False)
 
 
-def lengths(*tokens: int) -> torch.Tensor:
-    return torch.tensor(tokens)
-
-
 def test_prompts_are_shared_up_to_the_length_that_was_compared(tmp_path: Path) -> None:
     policy = scorer("Llama", tmp_path)
     check = ScorerCheck([policy], group_size=4)
     check.cover(40)
-    assert policy.row_limit(lengths(40, 9)) == policy.max_row_tokens == 128
-    assert policy.row_limit(lengths(41, 9)) is None
+    assert policy.row_limit(torch.tensor([40, 9])) == policy.max_row_tokens == 128
+    assert policy.row_limit(torch.tensor([41, 9])) is None
     check.cover(41)  # at once a good deal longer
     assert policy.shared_tokens == 80
     check.cover(10_000)  # the context has no more
@@ -84,3 +82,17 @@ def test_a_comparison_leaves_no_trace(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert policy.max_row_tokens == limit
     assert all(parameter.grad is None for parameter in policy.parameters())
+
+
+def test_passes_have_room_for_rows_of_their_own(tmp_path: Path) -> None:
+    policy = scorer("Mistral", tmp_path)
+    update = UpdateSettings(micro_batch_tokens=100)
+    updater = Updater(policy, [], update, ObjectiveConfig())
+    columns = {
+        "token_ids": torch.full((4, 50), 9),
+        "loss_mask": torch.arange(50).expand(4, 50) >= 40,
+        "lengths": torch.full((4,), 50),
+    }
+    assert [len(rows) for rows, _ in updater._passes(columns)] == [4]  # 40 + 4 * 10 tokens
+    ScorerCheck([policy], group_size=4).cover(64)
+    assert [len(rows) for rows, _ in updater._passes(columns)] == [2, 2]
