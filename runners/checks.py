@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
-
 from agents.models import resolve_model
 from agents.registry import find
 from agents.text import load_tokenizer
 from runners.evaluation.config import model_fingerprint
 from runners.run_folder.read_back import broken_weights
 from runners.run_options import build_config
+from runners.sampling.environments import make_environment
 from runners.settings import AGENT_NOUNS, TRAINING_NOUNS, ResourceSettings, RunSettings, SamplingSettings
 from runners.support.settings import fields_of, from_mapping
 
@@ -67,9 +66,9 @@ def check_run(settings: dict[str, Any]) -> Checked:
         )
     config.check()
     find(config.engine, model=config.policy_model, **config.engine_options)
-    train = _problems(settings["environment"], settings["env_options"], "--env-option")
+    train = _problems(settings["environment"], settings["env_options"])
     eval_options = {**train.resolved, **settings["eval_env_options"]}
-    evaluation = _problems(settings["environment"], eval_options, "--eval-env-option")
+    evaluation = _problems(settings["environment"], eval_options)
     held_out = _held_out(train, evaluation)
     notes = [_has_no_template(config.policy_model, config.trust_remote_code)]
     if not held_out:
@@ -103,22 +102,13 @@ def _values(config: Any, names: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def _problems(env_id: str, options: Mapping[str, Any], option: str) -> _Problems:
+def _problems(env_id: str, options: Mapping[str, Any]) -> _Problems:
     """Makes an environment and asks it.
 
     Raises:
         ValueError: If there is no such environment, or it does not take these options.
     """
-    try:
-        env = gym.make(env_id, disable_env_checker=True, **options)
-    except gym.error.Error as error:
-        raise ValueError(f"--env {env_id!r}: {error}") from error
-    except ModuleNotFoundError as error:
-        raise ValueError(f"--env {env_id!r}: {error}. Write it as module:id, with the module on the path.") from error
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise ValueError(f"{option} {dict(options)}: {error}") from error
+    env = make_environment(env_id, options)
 
     def ask(name: str) -> Any:
         return env.get_wrapper_attr(name) if env.has_wrapper_attr(name) else None

@@ -96,6 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     _quiet_libraries()
     from agents import EngineError
     from runners.rllib import cluster
+    from runners.rllib.workers import WorkerLost
     from runners.run_folder.opening import open_run, resume_command
 
     run, code = None, 1
@@ -105,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
         return train(run)
     except KeyboardInterrupt:
         code = 130
-    except (UserError, OSError, EngineError, FloatingPointError) as error:
+    except (UserError, OSError, EngineError, FloatingPointError, WorkerLost) as error:
         print(f"error: {error}", file=sys.stderr)
         if run is not None:
             run.folder.keep_traceback()

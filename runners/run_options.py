@@ -56,7 +56,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         ("--engine-option", "passed to the engine; repeatable"),
         ("--env-option", "passed to gym.make; repeatable"),
         ("--eval-env-option", "the same for evaluation alone, such as split=test"),
-        ("--set", "a training setting; repeatable"),
+        ("--set", "any setting of --help-settings; repeatable"),
     ):
         parser.add_argument(option, action="append", default=[], metavar="NAME=VALUE", help=help_)
     for name, kind in _OWN_OPTIONS.items():
@@ -122,6 +122,7 @@ def with_options(settings: dict[str, Any], args: argparse.Namespace) -> dict[str
     algorithm = args.algorithm or changes.get("algorithm")
     if algorithm and algorithm != training.get("algorithm"):
         changes = {**algorithm_settings(algorithm), **changes, "algorithm": algorithm}
+    agents |= {name: changes.pop(name) for name in fields_of(AGENT_NOUNS) if name in changes}
     training |= changes
     return settings
 

@@ -64,13 +64,13 @@ def make_environment(env_id: str, options: Mapping[str, Any]) -> gym.Env[str, st
         return gym.make(env_id, disable_env_checker=True, **options)
     except (gym.error.Error, ModuleNotFoundError) as error:
         raise UserError(
-            f"There is no environment {env_id!r} ({error}). One of your own is named with the module that registers "
-            "it: package.module:Name-v0."
+            f"--env {env_id!r}: {error}. One of your own is named with the module that registers it: "
+            "package.module:Name-v0."
         ) from error
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise
-        raise UserError(f"Environment {env_id!r} does not take one of the options {dict(options)}: {error}") from error
+        raise UserError(f"--env {env_id!r} does not take one of the options {dict(options)}: {error}") from error
 
 
 def reset_alike(group: Sequence[gym.Env[str, str]], reset: GroupReset) -> tuple[str, dict[str, Any]]:

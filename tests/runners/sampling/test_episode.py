@@ -16,7 +16,7 @@ ANSWER = Completion(token_ids=(1,), logprobs=(-0.5,), text="12", finish_reason="
 def played(env_id, **options):
     env = gym.make(env_id, disable_env_checker=True, **options)
     observation, _ = env.reset(seed=0)
-    episode = Episode(env, group_id=0, member=0, observation=observation, prompt=[1, 2])
+    episode = Episode(env, group_id=0, member=0, observation=observation, info={}, prompt=[1, 2])
     episode.step(ANSWER)
     return episode.rollout()
 
