@@ -70,7 +70,9 @@ def make_environment(env_id: str, options: Mapping[str, Any]) -> gym.Env[str, st
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise
-        raise UserError(f"--env {env_id!r} does not take one of the options {dict(options)}: {error}") from error
+        raise UserError(
+            f"--env {env_id!r} does not take one of {dict(options)} (--env-option, --eval-env-option): {error}"
+        ) from error
 
 
 def reset_alike(group: Sequence[gym.Env[str, str]], reset: GroupReset) -> tuple[str, dict[str, Any]]:

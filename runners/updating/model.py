@@ -76,7 +76,7 @@ def trained_parameters(module: torch.nn.Module) -> Iterator[torch.nn.Parameter]:
 
 
 def make_reference(
-    scorer: Scorer, policy: PolicySettings, update: UpdateSettings, lora: LoraSettings
+    scorer: Scorer, policy: PolicySettings, update: UpdateSettings, lora: LoraSettings = EVERY_WEIGHT
 ) -> Scorer | WithoutAdapters:
     """Returns the policy as it is before its first update, frozen: a copy, or the same without its adapters."""
     if lora.lora_rank is not None:

@@ -273,7 +273,7 @@ def test_few_shot_rewards_end_at_the_next_question(tmp_path: Path) -> None:
         (["--engine-option", "colour=red"], "has no option 'colour'"),
         (["--env", "Nowhere-v0"], "--env 'Nowhere-v0'"),
         (["--env", "nowhere.at.all:X-v0"], "--env 'nowhere.at.all:X-v0'"),
-        (["--env-option", "colour=red"], "does not take one of the options"),
+        (["--env-option", "colour=red"], "does not take one of {"),
         (["--env", "gsm8k_env:GSM8KMultiTurn-v0", "--prompt", "fewshot-5"], "prompts by name are for GSM8K-v0"),
         (["--prompt", "fewshot-5", "--engine-option", "max_model_len=100"], "the model's context is 100"),
         (["--generate-only", "--score", "samples.jsonl"], "exclude each other"),
