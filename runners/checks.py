@@ -17,6 +17,8 @@ from runners.sampling.environments import make_environment
 from runners.settings import AGENT_NOUNS, TRAINING_NOUNS, ResourceSettings, RunSettings, SamplingSettings
 from runners.support.settings import fields_of, from_mapping
 
+# What numpy takes as a seed.
+_LARGEST_SEED = 2**32 - 1
 # Each sequence of a step has an environment of its own.
 _MOST_SEQUENCES = 2**20
 
@@ -58,12 +60,20 @@ def check_run(settings: dict[str, Any]) -> Checked:
     """
     config = build_config(settings)
     sampling = config.noun(SamplingSettings)
-    sequences = sampling.num_prompts * sampling.group_size
-    if sequences > _MOST_SEQUENCES:
-        raise ValueError(
-            f"num_prompts={sampling.num_prompts} with group_size={sampling.group_size} makes {sequences:,} sequences a "
-            f"step, but at most {_MOST_SEQUENCES:,} are allowed: each takes an environment of its own."
-        )
+    for words, sequences in (
+        (
+            f"num_prompts={sampling.num_prompts} with group_size={sampling.group_size}",
+            sampling.num_prompts * sampling.group_size,
+        ),
+        (f"eval_problems={config.evaluation_duration}", config.evaluation_duration),
+    ):
+        if sequences > _MOST_SEQUENCES:
+            raise ValueError(
+                f"{words} makes {sequences:,} sequences at once, but at most {_MOST_SEQUENCES:,} are allowed: each "
+                "takes an environment of its own."
+            )
+    if config.seed > _LARGEST_SEED:
+        raise ValueError(f"seed={config.seed}, but it must be at most {_LARGEST_SEED}.")
     config.check()
     find(config.engine, model=config.policy_model, **config.engine_options)
     train = _problems(settings["environment"], settings["env_options"])
@@ -106,9 +116,13 @@ def _problems(env_id: str, options: Mapping[str, Any]) -> _Problems:
     """Makes an environment and asks it.
 
     Raises:
-        ValueError: If there is no such environment, or it does not take these options.
+        ValueError: If there is no such environment, it does not take these options, or its observation is no text.
     """
     env = make_environment(env_id, options)
+
+    returned = env.reset(seed=0)
+    if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[0], str):
+        raise ValueError(f"--env {env_id!r}: reset() returned {returned!r:.60}, not (a text, a dictionary).")
 
     def ask(name: str) -> Any:
         return env.get_wrapper_attr(name) if env.has_wrapper_attr(name) else None

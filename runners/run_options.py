@@ -9,7 +9,7 @@ import os
 import sys
 import typing
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from runners.objectives.algorithms import command_line_help
 from runners.presets.loading import load_preset, preset_names
@@ -21,6 +21,14 @@ _DESCRIPTION = """Trains a language model with GRPO: `python runners/grpo.py`.
 
 Without options it trains the bundled model on built-in problems, which takes a few minutes on two CPU cores."""
 DEFAULT_PRESET = "tiny"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the options would be thirty."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exits with 2."""
+        self.exit(2, f"error: {message} (--help lists the options)\n")
 
 
 class SettingsHelp(argparse.Action):
@@ -37,7 +45,7 @@ class SettingsHelp(argparse.Action):
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Returns the command line's options, and all of it as `argv`; None stands for the preset's value."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         description=_DESCRIPTION,
         epilog=f"algorithms (docs/algorithms.md):\n{command_line_help()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -119,8 +127,8 @@ def with_options(settings: dict[str, Any], args: argparse.Namespace) -> dict[str
         **assignments(args.engine_option, "--engine-option"),
     }
     changes = assignments(args.set, "--set")
-    algorithm = args.algorithm or changes.get("algorithm")
-    if algorithm and algorithm != training.get("algorithm"):
+    algorithm = changes.get("algorithm") if args.algorithm is None else args.algorithm
+    if algorithm is not None and algorithm != training.get("algorithm"):
         changes = {**algorithm_settings(algorithm), **changes, "algorithm": algorithm}
     agents |= {name: changes.pop(name) for name in fields_of(AGENT_NOUNS) if name in changes}
     training |= changes

@@ -304,6 +304,8 @@ def algorithm_settings(name: str) -> dict[str, Any]:
     Raises:
         ValueError: For an unknown algorithm.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"algorithm={name!r}, but it must be a name of docs/algorithms.md.")
     silent = {n: default_of(f) for n, f in fields_of(TRAINING_NOUNS).items() if f.metadata["published"]}
     return {**silent, **ALGORITHMS.lookup(name).settings}
 

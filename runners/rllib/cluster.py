@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import ray
+import torch
 
 from runners.settings import ResourceSettings
+
+_PROCESSES_A_CORE = 16
 
 
 def start(resources: ResourceSettings) -> None:
@@ -21,13 +24,24 @@ def start(resources: ResourceSettings) -> None:
     Raises:
         ValueError: If Ray does not have what is asked for: it would wait for that for ever.
     """
+    if not resources.num_learners and resources.num_gpus_per_learner > torch.cuda.device_count():
+        raise ValueError(
+            f"num_gpus_per_learner={resources.num_gpus_per_learner:g} with num_learners=0, but this process sees "
+            f"{torch.cuda.device_count()} GPUs: leave it out, or give --num-learners."
+        )
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {}
     if not os.environ.get("RAY_ADDRESS"):
-        processes = 1 + resources.num_env_runners + resources.num_learners
+        processes, cores = 1 + resources.num_env_runners + resources.num_learners, os.cpu_count() or 1
+        if processes > _PROCESSES_A_CORE * cores:
+            raise ValueError(
+                f"num_env_runners={resources.num_env_runners} and num_learners={resources.num_learners} are more than "
+                f"{_PROCESSES_A_CORE} processes for each of this machine's {cores} cores: lower them, or join a "
+                "cluster with RAY_ADDRESS."
+            )
         options = {
             "address": "local",
-            "num_cpus": max(processes, os.cpu_count() or 1),
+            "num_cpus": max(processes, cores),
             "include_dashboard": False,
         }
     ray.init(logging_level=logging.ERROR, **options)

@@ -70,7 +70,12 @@ def _new_run(args: argparse.Namespace) -> Run:
         raise ValueError(f"--name {name!r}: it must be the name of one folder. --runs-dir says where that lies.")
     checked = check_run(settings)
     path = (args.runs_dir or _RUNS) / name
-    folder = RunFolder(path)
+    try:
+        folder = RunFolder(path)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise ValueError(f"--runs-dir {path.parent}: {error}") from error
     if folder.has_run():
         folder.close()
         raise ValueError(f"{path} holds a run. Go on: {resume_command(path)}, or choose another --name.")

@@ -26,6 +26,17 @@ class BrokenEnv(AdditionEnv):
         return RETURNS[self.kind]
 
 
+class NumbersEnv(AdditionEnv):
+    """Observes a number."""
+
+    def __init__(self, dataset: str = "") -> None:
+        super().__init__()
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return 3, {}
+
+
 class LateEnv(AdditionEnv):
     """Keeps the contract in the evaluations and for the training of the first step: 8 + 16 + 8 + 8 answers or so."""
 
@@ -54,5 +65,6 @@ class EndlessEnv(LateEnv):
 
 
 gym.register("Broken-v0", entry_point=BrokenEnv)
+gym.register("Numbers-v0", entry_point=NumbersEnv)
 gym.register("Faulty-v0", entry_point=FaultyEnv)
 gym.register("Endless-v0", entry_point=EndlessEnv)
