@@ -60,6 +60,8 @@ def make_environment(env_id: str, options: Mapping[str, Any]) -> gym.Env[str, st
     Raises:
         UserError: If there is none of this id, or it does not take one of the options.
     """
+    if env_id.count(":") > 1:
+        raise UserError(f"--env {env_id!r}: write it as id, or module:id.")
     try:
         return gym.make(env_id, disable_env_checker=True, **options)
     except (gym.error.Error, ModuleNotFoundError) as error:
