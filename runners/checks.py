@@ -59,21 +59,7 @@ def check_run(settings: dict[str, Any]) -> Checked:
         ImportError: If a package is missing.
     """
     config = build_config(settings)
-    sampling = config.noun(SamplingSettings)
-    for words, sequences in (
-        (
-            f"num_prompts={sampling.num_prompts} with group_size={sampling.group_size}",
-            sampling.num_prompts * sampling.group_size,
-        ),
-        (f"eval_problems={config.evaluation_duration}", config.evaluation_duration),
-    ):
-        if sequences > _MOST_SEQUENCES:
-            raise ValueError(
-                f"{words} makes {sequences:,} sequences at once, but at most {_MOST_SEQUENCES:,} are allowed: each "
-                "takes an environment of its own."
-            )
-    if config.seed > _LARGEST_SEED:
-        raise ValueError(f"seed={config.seed}, but it must be at most {_LARGEST_SEED}.")
+    _check_sizes(config)
     config.check()
     find(config.engine, model=config.policy_model, **config.engine_options)
     train = _problems(settings["environment"], settings["env_options"])
@@ -104,6 +90,27 @@ def check_run(settings: dict[str, Any]) -> Checked:
         held_out=held_out,
         notes=tuple(note for note in notes if note),
     )
+
+
+def _check_sizes(config: Any) -> None:
+    """Refuses what would take for ever to fail.
+
+    Raises:
+        ValueError: For too many sequences at once, or too large a seed.
+    """
+    sampling = config.noun(SamplingSettings)
+    step = f"num_prompts={sampling.num_prompts} with group_size={sampling.group_size}"
+    for words, sequences in (
+        (step, sampling.num_prompts * sampling.group_size),
+        (f"eval_problems={config.evaluation_duration}", config.evaluation_duration),
+    ):
+        if sequences > _MOST_SEQUENCES:
+            raise ValueError(
+                f"{words} makes {sequences:,} sequences at once, but at most {_MOST_SEQUENCES:,} are allowed: each "
+                "takes an environment of its own."
+            )
+    if config.seed > _LARGEST_SEED:
+        raise ValueError(f"seed={config.seed}, but it must be at most {_LARGEST_SEED}.")
 
 
 def _values(config: Any, names: Mapping[str, Any]) -> dict[str, Any]:

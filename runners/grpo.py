@@ -56,8 +56,7 @@ def train(run: Run) -> int:
                 rows = [metrics_row({"evaluation": algo.evaluate()}, 0)]
             folder.log(rows[0])
             _show_evaluation(algo, folder, progress, rows[0])
-        # A run that is resumed may be over already.
-        last = ending.after(rows[-1] if rows else {"step": step})
+        last = ending.reached(rows[-1] if rows else {"step": step})
         while not last and not interrupted.seen:
             step += 1
             result = algo.train()

@@ -61,6 +61,9 @@ class Ending:
         self._stop = parse_condition(limits.stop) if limits.stop else None
 
     def after(self, row: Mapping[str, float]) -> bool:
-        """Returns whether the run ends with the step of a row of metrics."""
-        over = row["step"] >= self._steps or time.monotonic() >= self._deadline
-        return over or (self._stop is not None and self._stop.holds(row))
+        """Returns whether a step is the last, by its row of metrics."""
+        return self.reached(row) or time.monotonic() >= self._deadline
+
+    def reached(self, row: Mapping[str, float]) -> bool:
+        """Returns the same whatever the time: a run that is resumed has its minutes before it, but may be over."""
+        return row["step"] >= self._steps or (self._stop is not None and self._stop.holds(row))

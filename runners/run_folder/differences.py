@@ -41,12 +41,15 @@ def differences(began: Mapping[str, Any], now: Mapping[str, Any], moving_options
     began, now = (json.loads(json.dumps(config)) for config in (began, now))
     before, after = _flat(began), _flat(now)
     free = {f"{section}.{name}" for section, names in _FREE.items() for name in names}
-    fingerprints = began["fingerprints"]
-    if fingerprints == now["fingerprints"]:
-        if fingerprints["model"] is not None:
-            free.add("agents.policy_model")
-        if fingerprints["train"] is not None:
-            free |= {f"{section}.{name}" for section in ("env_options", "eval_env_options") for name in moving_options}
+    same = {
+        name
+        for name, value in began["fingerprints"].items()
+        if value is not None and value == now["fingerprints"].get(name)
+    }
+    if "model" in same:
+        free.add("agents.policy_model")
+    if {"train", "eval"} <= same:
+        free |= {f"{section}.{name}" for section in ("env_options", "eval_env_options") for name in moving_options}
     changed = [
         name
         for name in sorted(before.keys() | after.keys())

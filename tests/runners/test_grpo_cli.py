@@ -203,6 +203,7 @@ def test_a_broken_environment_and_missing_rewards_are_a_line(tmp_path, capsys):
     assert main([*arguments, "--name", "a", "--env", "tests.runners.broken_envs:Broken-v0"]) == 1
     error = capsys.readouterr().err
     assert "error: The environment Broken-v0: step() returned the reward inf" in error and "Traceback" not in error
+    assert "episode.py" in (tmp_path / "a" / "traceback.txt").read_text()
     missing = ["--env", "tests.runners.addition_env:Addition-v0", "--env-option", "reward=missing"]
     assert main([*arguments, "--name", "b", *missing]) == 0
     assert "note: no episode of step 1 has a reward" in capsys.readouterr().out

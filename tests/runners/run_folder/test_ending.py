@@ -53,7 +53,9 @@ def test_the_best_evaluation():
     ],
 )
 def test_the_last_step(limits, row, last):
-    assert Ending(RunSettings(**limits)).after(row) is last
+    ending = Ending(RunSettings(**limits))
+    assert ending.after(row) is last
+    assert ending.reached(row) is (last and "max_minutes" not in limits)
 
 
 def test_the_first_signal_is_noted_and_the_second_stops():
