@@ -28,10 +28,6 @@ def _positive(value: float) -> bool:
     return value > 0
 
 
-def _condition(text: str) -> bool:
-    return parse_condition(text) is not None
-
-
 def _share(value: float) -> bool:
     return 0 <= value <= 1
 
@@ -62,7 +58,7 @@ class RunSettings(Settings):
         None,
         'What makes a step the last, such as "eval_accuracy>0.9".',
         "of the form METRIC>NUMBER (also <, >=, <=) with a metric of docs/metrics.md",
-        _condition,
+        lambda text: parse_condition(text) is not None,
     )
     interrupt_s: float = setting(
         600.0,
