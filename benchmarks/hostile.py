@@ -80,7 +80,7 @@ def growth() -> dict[str, Any]:
 
     An exponent is counted only above 2 ms, below which the clock says little.
     """
-    worst = {"exponent": 0.0, "piece": "", "ms": 0.0}
+    worst: dict[str, Any] = {"exponent": 0.0, "piece": "", "ms": 0.0}
     for pieces in itertools.chain(((piece,) for piece in PIECES), itertools.permutations(PIECES, 2)):
         unit = "".join(pieces)
         short, long = (_seconds(unit * (size // len(unit))) for size in (_SHORT, _LONG))

@@ -32,6 +32,7 @@ NUM_SAMPLES_SHOWN = 4
 
 def train(run: Run) -> int:
     """Runs the steps; returns the exit code: 0, or 130 if interrupted."""
+    from runners.replaying.dumps import Dumps
     from runners.run_folder.conditions import Ending
     from runners.run_folder.interrupts import Interrupts
     from runners.run_folder.metrics import metrics_row
@@ -41,7 +42,7 @@ def train(run: Run) -> int:
     from runners.settings import RunSettings
 
     settings, folder, limits = run.settings, run.folder, RunSettings(**run.settings["run"])
-    ending = Ending(limits)
+    ending, dumps = Ending(limits), Dumps(folder.path, limits.dump_steps)
     algo = _build(run)
     problems = "held-out problems" if run.held_out else "training problems"
     with Interrupts(limits.interrupt_s) as interrupted, RunProgress(limits.steps, run.first, problems) as progress:
@@ -59,7 +60,8 @@ def train(run: Run) -> int:
         last = ending.reached(rows[-1] if rows else {"step": step})
         while not last and not interrupted.seen:
             step += 1
-            result = algo.train()
+            with dumps.keeping(step, algo):
+                result = algo.train()
             last = ending.after(metrics_row(result, step))
             if last or (limits.eval_interval and step % limits.eval_interval == 0):
                 result["evaluation"] = algo.evaluate()

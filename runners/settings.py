@@ -9,7 +9,7 @@ from runners.objectives.advantages import ADVANTAGES
 from runners.objectives.algorithms import ALGORITHMS
 from runners.objectives.objective import ObjectiveConfig
 from runners.objectives.reductions import Aggregation
-from runners.run_folder.conditions import parse_condition
+from runners.run_folder.conditions import is_steps, parse_condition
 from runners.support.settings import Settings, default_of, fields_of, setting
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -59,6 +59,12 @@ class RunSettings(Settings):
         'What makes a step the last, such as "eval_accuracy>0.9".',
         "of the form METRIC>NUMBER (also <, >=, <=) with a metric of docs/metrics.md",
         lambda text: parse_condition(text) is not None,
+    )
+    dump_steps: str | None = setting(
+        None,
+        "Steps that are kept whole for `runners/replay.py`, each with a checkpoint; of all the newest ten stay.",
+        'such as "3,7", or "all"',
+        is_steps,
     )
     interrupt_s: float = setting(
         600.0,

@@ -53,6 +53,7 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         policy_version: Of the weights that the engines have.
         sync_difference: Between engines and learner after the last delivery, mean nats a token.
         num_env_runner_restarts: So far.
+        update_statistics: Of the last update.
         evaluation_rollouts: The greedy ones of the last evaluation.
     """
 
@@ -69,8 +70,7 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         self.problems = ProblemSampler(environments.num_problems("train"), self.config.seed or 0)
         self._num_eval_problems = environments.num_problems("eval")
         self.evaluation_rollouts: list[Rollout] = []
-        self.learners = self._learners("", self.config.update_timeout_s)
-        self.updaters = self._learners("updater", self.config.update_timeout_s)
+        self.make_learner_calls()
         self.samplers = EnvRunners(self.env_runner_group, "sampler", timeout_s=self.config.sample_timeout_s)
         self.link = WeightLink(
             self.config.noun(EngineSettings),
@@ -79,6 +79,11 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
             self._restore_engines,
         )
         self.deliver_weights()
+
+    def make_learner_calls(self) -> None:
+        """Makes `learners` and `updaters`, once there is a learner group."""
+        self.learners = self._learners("", self.config.update_timeout_s)
+        self.updaters = self._learners("updater", self.config.update_timeout_s)
 
     def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
         """Evaluates on the held-out problems: greedy, and sampled at the training temperature.
@@ -191,6 +196,7 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         # Not `LearnerGroup.update`, which waits without a bound.
         results = self.learners.tell(partial(update_from_shards, shards=shards))
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        self.update_statistics = self.metrics.peek((LEARNER_RESULTS, DEFAULT_MODULE_ID))
 
     def deliver_weights(self) -> None:
         """Gives every engine the learner's weights, and compares both."""

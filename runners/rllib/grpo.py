@@ -35,7 +35,11 @@ class GRPOConfig(GRPOSettings):
 
 
 class GRPO(TextAlgorithm):
-    """Each iteration: draw problems, sample groups, compute advantages, update the policy, deliver the weights."""
+    """Each iteration: draw problems, sample groups, compute advantages, update the policy, deliver the weights.
+
+    Attributes:
+        trained_on: The rollouts of the last step.
+    """
 
     @classmethod
     def get_default_config(cls) -> GRPOConfig:
@@ -54,13 +58,24 @@ class GRPO(TextAlgorithm):
         sampled = time.perf_counter()
 
         self.link.sleep()
-        advantages = self._advantages(sample.rollouts)
-        rng = np.random.default_rng([self.config.seed or 0, self.iteration, 1])
-        self.update(build_train_batch(sample.rollouts, advantages, self.config.batch_plan(), rng))
+        advantages = self.learn(sample.rollouts, self.iteration)
         updated = time.perf_counter()
 
         self.deliver_weights()
         self._log_step(sample, advantages, (started, sampled, updated, time.perf_counter()))
+
+    def learn(self, rollouts: list[Rollout], iteration: int) -> GroupAdvantages:
+        """Updates the policy on whole groups of rollouts; returns their advantages.
+
+        Args:
+            rollouts: [B].
+            iteration: Steps before this one; with the seed it decides which groups share a minibatch.
+        """
+        self.trained_on = rollouts
+        advantages = self._advantages(rollouts)
+        rng = np.random.default_rng([self.config.seed or 0, iteration, 1])
+        self.update(build_train_batch(rollouts, advantages, self.config.batch_plan(), rng))
+        return advantages
 
     def _advantages(self, rollouts: list[Rollout]) -> GroupAdvantages:
         settings = self.config.noun(AdvantageSettings)

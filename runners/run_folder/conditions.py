@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from runners.settings import RunSettings
 
 _COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+_STEPS = re.compile(r"all|\d+(,\d+)*")
 _FORM = re.compile(r"\s*(\w+)\s*([<>]=?)\s*(\S+)\s*")
 
 
@@ -46,6 +47,11 @@ def parse_condition(text: str) -> Condition | None:
     if not found or found[1] not in METRICS or math.isnan(bound):
         return None
     return Condition(metric=found[1], compare=_COMPARISONS[found[2]], bound=bound)
+
+
+def is_steps(text: str) -> bool:
+    """Returns whether a text names steps: "all", or numbers such as "3,7"."""
+    return _STEPS.fullmatch(text) is not None
 
 
 class Ending:

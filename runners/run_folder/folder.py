@@ -83,18 +83,8 @@ class RunFolder:
             staging.write_text(yaml.safe_dump({"format": FORMAT, **config}, sort_keys=False), encoding="utf-8")
 
     def read_config(self) -> dict[str, Any]:
-        """Returns what `write_config` wrote.
-
-        Raises:
-            ValueError: If it is not that any more, or of another format; the message names the file.
-        """
-        path = self.path / "config.yaml"
-        found = read_sections(path, _SECTIONS, what="configuration")
-        check_format(found, path)
-        if missing := [name for name in _SECTIONS if name not in found]:
-            raise ValueError(f"{path} lacks {', '.join(missing)}: put them back, or start a new run.")
-        del found["format"]
-        return found
+        """Returns what `write_config` wrote; see `read_run_config`."""
+        return read_run_config(self.path)
 
     def add_session(self, session: Mapping[str, Any]) -> None:
         """Appends to provenance.json what this process is: command, commit, versions, machine, settings."""
@@ -234,6 +224,21 @@ class RunFolder:
         """Returns (step, folder), the newest last; what else lies there is let be."""
         named = ((_STEP.fullmatch(path.name), path) for path in (self.path / _CHECKPOINTS).iterdir() if path.is_dir())
         return sorted((int(match[1]), path) for match, path in named if match)
+
+
+def read_run_config(run: Path) -> dict[str, Any]:
+    """Returns what `RunFolder.write_config` wrote; the folder may be another process's.
+
+    Raises:
+        ValueError: If it is not that any more, or of another format; the message names the file.
+    """
+    path = run / "config.yaml"
+    found = read_sections(path, _SECTIONS, what="configuration")
+    check_format(found, path)
+    if missing := [name for name in _SECTIONS if name not in found]:
+        raise ValueError(f"{path} lacks {', '.join(missing)}: put them back, or start a new run.")
+    del found["format"]
+    return found
 
 
 def _save(save: Save, staging: Path, target: Path) -> None:

@@ -1,0 +1,108 @@
+"""The command line of `python runners/replay.py`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from runners.replaying.dumps import Outcome, read_rollouts
+from runners.rllib import cluster
+from runners.run_folder.folder import read_run_config
+from runners.run_options import build_config
+from runners.settings import AGENT_NOUNS, ResourceSettings
+from runners.support.assignments import assignments
+from runners.support.errors import UserError, users_mistakes
+from runners.support.settings import fields_of
+
+DESCRIPTION = """Does a dumped step again: `python runners/replay.py runs/NAME --step 7`.
+
+Without changes weights and statistics must be those of the run, to the bit (with as many learners; exit code 1 if they
+are not). With changes (another loss, lr, minibatch, number of learners) it shows what differs."""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Returns the command line's options."""
+    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument("--step", type=int, required=True, help="a step that --dump-steps kept")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another setting; repeatable")
+    parser.add_argument("--num-learners", type=int, help="another number of processes that update")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    args = parse_args(argv)
+    try:
+        with users_mistakes():
+            settings, dump = _changed_settings(args), _dump(args)
+            build_config(settings).check()
+        changed = bool(args.set) or args.num_learners is not None
+        then = Outcome(**json.loads((dump / "outcome.json").read_text(encoding="utf-8")))
+        now = replay(settings, dump, args.step)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        cluster.shut_down()
+    lines = differences(then, now)
+    counted = f"{len(then.statistics)} statistics and {len(then.weights)} weights"
+    print(f"step {args.step} of {args.run}: " + (f"{counted} are the same to the bit" if not lines else "it differs"))
+    print("\n".join(lines), end="\n" if lines else "")
+    return 1 if lines and not changed else 0
+
+
+def replay(settings: dict[str, Any], dump: Path, step: int) -> Outcome:
+    """Returns what comes of the dumped step's rollouts under these settings."""
+    from runners.replaying.learner_only import LearnerOnly
+
+    cluster.start(ResourceSettings(**settings["resources"]))
+    algo = LearnerOnly(build_config(settings))
+    algo.restore_learners(dump / "checkpoint")
+    algo.learn(read_rollouts(dump / "rollouts.jsonl.gz"), iteration=step - 1)
+    outcome = Outcome.of(algo)
+    algo.stop()
+    return outcome
+
+
+def differences(then: Outcome, now: Outcome) -> list[str]:
+    """Returns a line for each statistic that differs, and one for the weights; none if all are the same."""
+    lines = []
+    for name in sorted({*then.statistics, *now.statistics}):
+        old, new = then.statistics.get(name), now.statistics.get(name)
+        if old != new:
+            change = f"{new - old:+.3g}" if old is not None and new is not None else ""
+            lines.append(f"  {name:28} {_shown(old)} -> {_shown(new)}  {change}".rstrip())
+    apart = sum(now.weights.get(name) != digest for name, digest in then.weights.items())
+    return lines + ([f"  {apart} of {len(then.weights)} weights differ"] if apart else [])
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.8g}"
+
+
+def _changed_settings(args: argparse.Namespace) -> dict[str, Any]:
+    if not (args.run / "config.yaml").is_file():
+        raise UserError(f"There is no run in {args.run} (no config.yaml).")
+    settings = read_run_config(args.run)
+    settings["resources"] = {**settings["resources"], "num_env_runners": 0, "num_gpus_per_env_runner": 0}
+    settings["agents"] |= {"gpus_per_engine": None, "sleep_during_update": False}
+    if args.num_learners is not None:
+        settings["resources"]["num_learners"] = args.num_learners
+    changes = assignments(args.set, "--set")
+    of_agents = fields_of(AGENT_NOUNS)
+    settings["agents"] |= {name: value for name, value in changes.items() if name in of_agents}
+    settings["training"] |= {name: value for name, value in changes.items() if name not in of_agents}
+    return settings
+
+
+def _dump(args: argparse.Namespace) -> Path:
+    folder = args.run / "dumps"
+    dump = folder / f"step_{args.step:06d}"
+    if not (dump / "outcome.json").is_file():
+        kept = ", ".join(str(int(path.name[5:])) for path in sorted(folder.glob("step_*"))) or "none"
+        raise UserError(f"--step {args.step}: no dump of it in {args.run}, of these: {kept}. See --dump-steps.")
+    return dump

@@ -1,0 +1,109 @@
+"""A dumped step is done again without engine and environment."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from runners.replaying.command_line import main
+from runners.replaying.dumps import read_rollouts, write_rollouts
+from runners.sampling.rollout import Rollout
+from tests.runners.command_line import SMALL, run
+
+ALGORITHMS = {
+    "grpo": ["--algorithm", "grpo"],
+    "ppo": ["--algorithm", "ppo"],
+    "lora": ["--set", "lora_rank=4", "--set", "kl_coeff=0.1", "--set", "lr=1e-3"],
+}
+
+
+def trained(runs, name):
+    """The folder of a run that keeps steps 1 and 3."""
+    done = run(runs, *SMALL, "--steps", "3", "--name", name, "--dump-steps", "1,3", *ALGORITHMS[name])
+    assert done.returncode == 0, done.stderr
+    return runs / name
+
+
+@pytest.fixture(scope="module")
+def grpo(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("runs"), "grpo")
+
+
+def test_rollouts_come_back_as_they_were(tmp_path):
+    rollout = Rollout(
+        group_id=3,
+        observation="\ud800 1 + 1?",
+        text="2\n",
+        prompt_token_ids=(1, 2),
+        completion_token_ids=(5, 6, 7),
+        completion_mask=np.array([True, False, True]),
+        rollout_logprobs=np.array([-0.1, 0.0, -1e-7], dtype=np.float32),
+        policy_version=2,
+        reward=float("nan"),
+        correct=None,
+        finish_reason="length",
+        num_turns=2,
+        info={"index": 4, "ground_truth": "2"},
+    )
+    write_rollouts(tmp_path / "rollouts.jsonl.gz", [rollout, rollout])
+    for read in read_rollouts(tmp_path / "rollouts.jsonl.gz"):
+        np.testing.assert_equal(
+            {name: getattr(read, name) for name in Rollout.__slots__},
+            {name: getattr(rollout, name) for name in Rollout.__slots__},
+        )
+        assert read.rollout_logprobs.dtype == np.float32 and read.completion_token_ids == (5, 6, 7)
+
+
+def test_a_step_after_the_first_checkpoint_is_the_same_to_the_bit(grpo, capsys):
+    assert main([str(grpo), "--step", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "statistics and 29 weights are the same to the bit" in out
+
+
+def test_another_loss_is_told_apart(grpo, capsys):
+    assert main([str(grpo), "--step", "3", "--set", "advantage=dr_grpo"]) == 0
+    out = capsys.readouterr().out
+    assert "it differs" in out and "loss " in out and "29 of 29 weights differ" in out
+
+
+def test_what_is_not_the_same_fails(grpo, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(grpo, copy)
+    path = copy / "dumps" / "step_000003" / "outcome.json"
+    outcome = json.loads(path.read_text())
+    outcome["statistics"]["loss"] += 1e-12
+    path.write_text(json.dumps(outcome))
+    assert main([str(copy), "--step", "3"]) == 1
+    assert "loss " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--step", "2"], "--step 2: no dump of it"),
+        (["--step", "3", "--set", "lr=-1"], "lr=-1, but it must be"),
+        (["--step", "3", "--set", "lrr=1"], "Did you mean 'lr'"),
+    ],
+)
+def test_refusals(grpo, capsys, arguments, message):
+    assert main([str(grpo), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ppo", "lora"])
+def test_other_algorithms(tmp_path, capsys, name):
+    folder = trained(tmp_path, name)
+    for step in ("1", "3"):
+        assert main([str(folder), "--step", step]) == 0
+        assert "are the same to the bit" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_another_number_of_learners_rounds_alone(grpo, capsys):
+    assert main([str(grpo), "--step", "3", "--num-learners", "2"]) == 0
+    out = capsys.readouterr().out
+    (line,) = [line for line in out.splitlines() if line.lstrip().startswith("loss ")]
+    assert abs(float(line.split()[-1])) < 1e-6
