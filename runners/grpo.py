@@ -33,7 +33,7 @@ NUM_SAMPLES_SHOWN = 4
 def train(run: Run) -> int:
     """Runs the steps; returns the exit code: 0, or 130 if interrupted."""
     from runners.replaying.dumps import Dumps
-    from runners.run_folder.conditions import Ending
+    from runners.run_folder.ending import Ending
     from runners.run_folder.interrupts import Interrupts
     from runners.run_folder.metrics import metrics_row
     from runners.run_folder.opening import resume_command

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from runners.run_folder.best import is_better
-from runners.run_folder.conditions import Ending, parse_condition
+from runners.run_folder.conditions import parse_condition
+from runners.run_folder.ending import Ending
 from runners.run_folder.interrupts import Interrupts
 from runners.settings import RunSettings
 
