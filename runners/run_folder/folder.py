@@ -116,7 +116,7 @@ class RunFolder:
         Raises:
             ValueError: For a line that is no row; the message names file and line.
         """
-        return list(_read(self.path / "metrics.jsonl"))
+        return list(read_rows(self.path / "metrics.jsonl"))
 
     def rewind(self, step: int) -> None:
         """Drops the metrics and samples after `step`: those steps will be done again.
@@ -125,7 +125,7 @@ class RunFolder:
             ValueError: For a line that is no row; nothing is dropped then.
         """
         kept = {
-            name: [row for row in _read(self.path / name) if row["step"] <= step]
+            name: [row for row in read_rows(self.path / name) if row["step"] <= step]
             for name in ("metrics.jsonl", "samples.jsonl")
         }
         for name, rows in kept.items():
@@ -256,8 +256,12 @@ def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         raise naming(error, path) from error
 
 
-def _read(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields the rows of a file; a last line cut short by a kill is left out."""
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a file such as metrics.jsonl; a last line cut short by a kill is left out.
+
+    Raises:
+        ValueError: For a line that is no row; the message names file and line.
+    """
     if not path.exists():
         return
     with path.open("rb") as file:

@@ -1,0 +1,1 @@
+"""Runs beside each other, from what they left in their folders."""
