@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from runners.comparing.records import TIMES
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "--dataset",
@@ -26,7 +28,6 @@ SMALL = [
     "--set",
     "max_tokens=16",
 ]
-TIMES = {"sample_s", "update_s", "sync_s", "tokens_per_s", "sample_tokens_per_s"}
 
 
 def command(runs_dir, *arguments):

@@ -6,6 +6,7 @@ import ray
 import torch
 
 from agents import Agent
+from runners.comparing.records import TIMES
 from runners.rllib.grpo import GRPO, GRPOConfig
 from runners.sampling.rollout import Rollout
 from runners.updating.updater import Updater
@@ -21,7 +22,6 @@ def ray_of_this_module() -> Iterator[None]:
 
 
 BUILTIN = {"dataset": "builtin:1-2"}
-TIMES = {"sample_s", "update_s", "sync_s", "tokens_per_s", "sample_tokens_per_s"}
 
 
 def small_config(env: str = "gsm8k_env:GSM8K-v0", env_config: dict[str, Any] = BUILTIN, **training: Any) -> GRPOConfig:

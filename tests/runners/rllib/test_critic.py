@@ -9,12 +9,11 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 
 import tests.runners.addition_env
 import tests.runners.two_turn_env  # noqa: F401  (registers TwoTurn-v0)
+from runners.comparing.records import TIMES
 from runners.rllib.grpo import GRPO
 from runners.run_folder.metrics import metrics_row
 from runners.updating.batch import build_train_batch, padded_columns
 from tests.runners.rllib.conftest import agent_of, sampled_groups, small_config, updater_of
-
-TIMES = {"sample_s", "update_s", "sync_s", "tokens_per_s", "sample_tokens_per_s"}
 
 
 def ppo_config(**training):

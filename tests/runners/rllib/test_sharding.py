@@ -10,12 +10,11 @@ from transformers import AutoModelForCausalLM
 
 import agents
 from agents import registry
+from runners.comparing.records import TIMES
 from runners.run_folder.metrics import metrics_row
 from runners.weights.paths import EnginePlace, choose_path
 from runners.weights.sender import LearnerPlace
 from tests.runners.rllib.conftest import small_config
-
-TIMES = {"sample_s", "update_s", "sync_s", "tokens_per_s", "sample_tokens_per_s"}
 
 
 def config(num_learners=2, **settings):
