@@ -10,6 +10,7 @@ from runners.objectives.algorithms import ALGORITHMS
 from runners.objectives.objective import ObjectiveConfig
 from runners.objectives.reductions import Aggregation
 from runners.run_folder.conditions import is_steps, parse_condition
+from runners.support.schedules import SCHEDULE_WORDS, Schedule, scheduled
 from runners.support.settings import Settings, default_of, fields_of, setting
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -245,7 +246,9 @@ class CriticSettings(Settings):
 class UpdateSettings(Settings):
     """The optimizer steps on a batch, and their memory: `training(...)`."""
 
-    lr: float = setting(1e-6, "AdamW's learning rate.", ">= 0", _not_negative)
+    lr: float | Schedule = setting(
+        1e-6, "AdamW's learning rate; see `support.schedules`.", f">= 0, {SCHEDULE_WORDS}", scheduled(_not_negative)
+    )
     update_timeout_s: float = setting(
         3600.0,
         "Bound on a call to remote learners, seconds: one that hangs ends the run. The driver's own has none.",

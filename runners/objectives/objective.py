@@ -13,6 +13,7 @@ from runners.objectives.kl import KLKind, bounded, kl_estimate
 from runners.objectives.reductions import masked_sum
 from runners.objectives.stats import PolicyStats
 from runners.objectives.surrogates import SURROGATES, SurrogateInputs, TokenLoss, token_advantages
+from runners.support.schedules import SCHEDULE_WORDS, Schedule, initial_value, scheduled
 from runners.support.settings import Settings, setting
 
 RatioReference = Literal["old", "rollout"]
@@ -80,7 +81,13 @@ class ObjectiveConfig(Settings):
         "then the reverse KL's (DeepSeek-V3.2, https://arxiv.org/abs/2512.02556). GRPO as published does not.",
         published=True,
     )
-    entropy_coeff: float = setting(0.0, "Weight of the entropy bonus.", ">= 0", _not_negative, published=True)
+    entropy_coeff: float | Schedule = setting(
+        0.0,
+        "Weight of the entropy bonus; see `support.schedules`.",
+        f">= 0, {SCHEDULE_WORDS}",
+        scheduled(_not_negative),
+        published=True,
+    )
 
     def __post_init__(self) -> None:
         """Checks the fields, each by itself and together."""
@@ -133,7 +140,7 @@ def policy_loss(inputs: ObjectiveInputs, config: ObjectiveConfig) -> tuple[torch
 
     Args:
         inputs: A micro-batch, or the whole minibatch: the losses and gradients of parts add up to those of the whole.
-        config: Which loss.
+        config: Which loss; an entropy_coeff that is a schedule counts as its first value.
 
     Returns:
         The scalar to minimise, and the sums of what it saw (detached).
@@ -166,11 +173,11 @@ def policy_loss(inputs: ObjectiveInputs, config: ObjectiveConfig) -> tuple[torch
     if config.kl_coeff and config.kl_placement == "loss":
         own_ratio = bounded(logprobs - reference).exp() if config.kl_unbiased else 1.0
         per_token = per_token + config.kl_coeff * kl * own_ratio
-    if config.entropy_coeff:
+    if entropy_coeff := initial_value(config.entropy_coeff):
         assert entropies.requires_grad or not logprobs.requires_grad, (
             "entropy_coeff > 0, but entropies have no gradient"
         )
-        per_token = per_token - config.entropy_coeff * entropies
+        per_token = per_token - entropy_coeff * entropies
     loss = (masked_sum(per_token, mask, dim=1) * inputs.loss_weights.to(per_token.dtype)).sum()
 
     ratio = bounded(logprobs.detach() - reference).exp().where(mask, 0.0)

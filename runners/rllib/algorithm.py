@@ -6,7 +6,7 @@ RLlib places, calls, checkpoints and restarts; what a step samples and learns st
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from operator import attrgetter, methodcaller
@@ -20,7 +20,7 @@ from ray.rllib.core import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils import force_list
-from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from agents import SamplingParams
 from agents.models import resolve_model
@@ -31,7 +31,7 @@ from runners.rllib.private import OneSetOfEngines
 from runners.rllib.workers import EnvRunners, Learners, WorkerLost
 from runners.sampling.problems import ProblemSampler, evaluation_resets
 from runners.sampling.rollout import EnvName, GroupReset, Rollout, SampleRequest, SampleResult
-from runners.sampling.summaries import evaluation_summary
+from runners.sampling.summaries import episode_summary, evaluation_summary
 from runners.settings import EngineSettings, LoraSettings, PolicySettings
 from runners.support.errors import UserError
 from runners.updating.lora import lora_config, write_adapter
@@ -91,7 +91,7 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         The same problems every time, one episode each, on the training env runners and their engines.
 
         Returns:
-            {"greedy": `evaluation_summary`, "sampled": the same, "env_runners": {"episode_return_mean": greedy's}}.
+            {"greedy": `evaluation_summary`, "sampled": the same, "env_runners": greedy's `episode_summary`}.
         """
         problems = evaluation_resets(self._num_eval_problems, self.config.evaluation_duration)
         greedy = self.sample(problems, self.config.sampling_params(n=1, temperature=0.0), "eval").rollouts
@@ -100,7 +100,7 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
             raise all_dropped(self.config.max_prompt_tokens)
         self.evaluation_rollouts = greedy
         results = {"greedy": evaluation_summary(greedy), "sampled": evaluation_summary(sampled)}
-        return {**results, ENV_RUNNER_RESULTS: {"episode_return_mean": results["greedy"]["reward_mean"]}}
+        return {**results, ENV_RUNNER_RESULTS: episode_summary(greedy)}
 
     def save_policy(self, folder: str | Path) -> None:
         """Writes the policy as a Hugging Face folder: configuration, safetensors, tokenizer; adapters in adapter/ too.
@@ -187,14 +187,28 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
             raise RuntimeError(f"Completions of policy versions {sorted(stale)} in step {self.policy_version}.")
         return result
 
+    def log_episodes(self, rollouts: Sequence[Rollout]) -> None:
+        """Logs a step's episodes by the names that RLlib's reporters, stoppers and schedules look for."""
+        for name, value in episode_summary(rollouts).items():
+            if name.startswith("num_"):
+                self.metrics.log_value((ENV_RUNNER_RESULTS, name), value, reduce="sum")
+                self.metrics.log_value((ENV_RUNNER_RESULTS, f"{name}_lifetime"), value, reduce="lifetime_sum")
+            else:
+                self.metrics.log_value((ENV_RUNNER_RESULTS, name), value, window=1)
+
     def update(self, columns: dict[str, np.ndarray]) -> None:
-        """Has the learners update from B rows of a batch, sharded out over them."""
+        """Has the learners update from B rows of a batch, sharded out over them.
+
+        Schedules go by the environment steps sampled so far: the step's own decide on the next update.
+        """
         batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=len(columns["lengths"]))
         shards = [data for data, _ in TrainingData(batch=batch).shard(max(1, self.config.num_learners))]
         if self.config.num_learners:
             shards = [ray.put(data) for data in shards]
         # Not `LearnerGroup.update`, which waits without a bound.
-        results = self.learners.tell(partial(update_from_shards, shards=shards))
+        key = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
+        timesteps = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.metrics.peek(key, default=0)}
+        results = self.learners.tell(partial(update_from_shards, shards=shards, timesteps=timesteps))
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         self.update_statistics = self.metrics.peek((LEARNER_RESULTS, DEFAULT_MODULE_ID))
 

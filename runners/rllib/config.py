@@ -144,8 +144,8 @@ class GRPOSettings(AlgorithmConfig):
         Raises:
             ValueError: For a value out of its range; the message says what is allowed.
         """
-        super().validate()
         self.check()
+        super().validate()
 
     def check(self) -> None:
         """Checks GRPO's settings, and those of RLlib that it reads.

@@ -13,7 +13,6 @@ import time
 from operator import methodcaller
 
 import numpy as np
-from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 from ray.tune import register_trainable
 
 from runners.objectives.advantages import GroupAdvantages, estimate_advantages
@@ -55,6 +54,7 @@ class GRPO(TextAlgorithm):
             groups.add(self.sample(problems, self.config.sampling_params(), "train"))
             self._check_dropped(groups.num_dropped_prompts)
         sample = groups.sample()
+        self.log_episodes([*sample.rollouts, *sample.discarded])
         sampled = time.perf_counter()
 
         self.link.sleep()
@@ -112,14 +112,7 @@ class GRPO(TextAlgorithm):
         }
         for name, value in values.items():
             self.metrics.log_value(("rollouts", name), value, window=1)
-        num_steps = sum(r.num_turns for r in (*sample.rollouts, *sample.discarded))
-        for key, value in (
-            (("rollouts", "num_sampled_completion_tokens_lifetime"), tokens),
-            ((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), num_steps),
-        ):
-            self.metrics.log_value(key, value, reduce="lifetime_sum")
-        # The name that RLlib's own stoppers and schedulers look for.
-        self.metrics.log_value((ENV_RUNNER_RESULTS, "episode_return_mean"), summary["reward_mean"], window=1)
+        self.metrics.log_value(("rollouts", "num_sampled_completion_tokens_lifetime"), tokens, reduce="lifetime_sum")
 
 
 register_trainable("GRPO", GRPO)

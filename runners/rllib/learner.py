@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -13,17 +13,20 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.utils import force_list
 from ray.rllib.utils.metrics import (
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
     NUM_ENV_STEPS_TRAINED,
     NUM_ENV_STEPS_TRAINED_LIFETIME,
     NUM_MODULE_STEPS_TRAINED,
     NUM_MODULE_STEPS_TRAINED_LIFETIME,
     WEIGHTS_SEQ_NO,
 )
+from ray.rllib.utils.schedules.scheduler import Scheduler
 
 from runners.objectives.objective import ObjectiveConfig
 from runners.rllib.private import BareModules
 from runners.rllib.stored_weights import store
 from runners.settings import AdvantageSettings, CriticSettings, LoraSettings, PolicySettings, UpdateSettings
+from runners.support.schedules import initial_value
 from runners.updating.critic import CriticUpdater
 from runners.updating.model import make_optimizers, make_reference
 from runners.updating.ranks import is_rank_0, rank
@@ -33,7 +36,7 @@ from runners.updating.sharding import keep_state_full
 from runners.updating.updater import Updater
 from runners.weights.sender import WeightSender
 
-_POLICY_VERSION = "policy_version"
+_POLICY_VERSION, _ENTROPY_COEFF = "policy_version", "entropy_coeff"
 
 
 class GRPOLearner(BareModules, TorchLearner):
@@ -55,6 +58,7 @@ class GRPOLearner(BareModules, TorchLearner):
         logging.getLogger("ray").setLevel(config.log_level)
         super().build()
         self._full_state: dict[str, Any] | None = None
+        self._entropy_coeff = Scheduler(config.entropy_coeff)
         scorer, update, objective = self._scorer, config.noun(UpdateSettings), config.noun(ObjectiveConfig)
         optimizers = [optimizer for _, optimizer in self.get_optimizers_for_module(DEFAULT_MODULE_ID)]
         reference = None
@@ -86,6 +90,8 @@ class GRPOLearner(BareModules, TorchLearner):
             self.register_optimizer(
                 module_id=module_id, optimizer_name=name, optimizer=optimizer, params=parameters, lr_or_lr_schedule=lr
             )
+            for group in optimizer.param_groups:  # of a schedule RLlib sets a float32 tensor, until it first moves
+                group["lr"] = initial_value(lr)
 
     def update(self, *, training_data: Any, timesteps: Any = None, **kwargs: Any) -> Any:
         """Gives this learner's rows to the Updater, and returns the metrics, reduced."""
@@ -106,6 +112,12 @@ class GRPOLearner(BareModules, TorchLearner):
         self.after_gradient_based_update(timesteps=timesteps or {})
         return self.metrics.reduce()
 
+    def after_gradient_based_update(self, *, timesteps: Mapping[str, Any]) -> None:
+        """Moves learning rates and entropy_coeff along their schedules, for the next update."""
+        super().after_gradient_based_update(timesteps=timesteps)
+        self.updater.entropy_coeff = self._entropy_coeff.update(timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
+        self.metrics.log_value((DEFAULT_MODULE_ID, "curr_entropy_coeff"), self.updater.entropy_coeff, window=1)
+
     def compute_loss_for_module(self, **kwargs: Any) -> torch.Tensor:
         """Refuses: RLlib's own loop, which would ask, does not run; `update` is the Updater's."""
         raise NotImplementedError("The loss is computed by `updating.updater.Updater`.")
@@ -122,7 +134,7 @@ class GRPOLearner(BareModules, TorchLearner):
     def get_state(
         self, components: Any = None, *, not_components: Any = None, inference_only: bool = False, **kwargs: Any
     ) -> dict[str, Any]:
-        """Returns RLlib's state, and how many updates the weights have had.
+        """Returns RLlib's state, how many updates the weights have had, and where entropy_coeff stands.
 
         Nothing if it is asked for inference alone, as for RLlib's env runners: engines have theirs by the WeightLink.
 
@@ -142,20 +154,29 @@ class GRPOLearner(BareModules, TorchLearner):
                 for name, part in self._full_state.items()
                 if (not wanted or name in wanted) and name not in force_list(not_components)
             }
-        return {**state, _POLICY_VERSION: self.updater.policy_version}
+        return {
+            **state,
+            _POLICY_VERSION: self.updater.policy_version,
+            _ENTROPY_COEFF: self.updater.entropy_coeff,
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Loads what `get_state` returned; also weights older than the present ones, which RLlib would leave out."""
         super().set_state({**state, WEIGHTS_SEQ_NO: 0})
         if _POLICY_VERSION in state:
             self.updater.policy_version = state[_POLICY_VERSION]
+        if _ENTROPY_COEFF in state:
+            self.updater.entropy_coeff = state[_ENTROPY_COEFF]
 
     @property
     def _scorer(self) -> Scorer:
         return self.module[DEFAULT_MODULE_ID].scorer
 
 
-def update_from_shards(learner: GRPOLearner, *, shards: Sequence[TrainingData | ray.ObjectRef]) -> Any:
+def update_from_shards(
+    learner: GRPOLearner, *, shards: Sequence[TrainingData | ray.ObjectRef], timesteps: Mapping[str, int]
+) -> Any:
     """Has a learner update from its rank's share of the rows; returns its metrics."""
     shard = shards[rank()]
-    return learner.update(training_data=ray.get(shard) if isinstance(shard, ray.ObjectRef) else shard)
+    rows = ray.get(shard) if isinstance(shard, ray.ObjectRef) else shard
+    return learner.update(training_data=rows, timesteps=timesteps)

@@ -34,6 +34,20 @@ def rollout_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
     return summary
 
 
+def episode_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Returns returns, lengths in turns, and counts under the names that RLlib's reporters and stoppers look for."""
+    turns = np.array([r.num_turns for r in rollouts])
+    rewards = np.array([r.reward for r in rollouts])
+    known = rewards[~np.isnan(rewards)]
+    values = {"return": known if known.size else np.array([math.nan]), "len": turns}
+    summary = {
+        f"episode_{name}_{of}": float(getattr(array, of)())
+        for name, array in values.items()
+        for of in ("mean", "min", "max")
+    }
+    return {**summary, "num_episodes": len(rollouts), "num_env_steps_sampled": int(turns.sum())}
+
+
 def step_summary(sample: StepSample) -> dict[str, float]:
     """Returns `rollout_summary` of everything sampled, and how much of it is trained on.
 

@@ -18,8 +18,8 @@ def assignments(pairs: Iterable[str], option: str) -> dict[str, Any]:
     Raises:
         ValueError: If a string is not of that form, or its value is not YAML.
 
-    >>> assignments(["dtype=float32", "max_model_len=512", "lr=1e-4"], "--engine-option")
-    {'dtype': 'float32', 'max_model_len': 512, 'lr': 0.0001}
+    >>> assignments(["dtype=float32", "max_model_len=512", "lr=[[0, 1e-4], [1000, 0]]"], "--engine-option")
+    {'dtype': 'float32', 'max_model_len': 512, 'lr': [[0, 0.0001], [1000, 0]]}
     """
     values = {}
     for pair in pairs:
@@ -36,7 +36,9 @@ def assignments(pairs: Iterable[str], option: str) -> dict[str, Any]:
 
 
 def _number(value: Any) -> Any:
-    """Returns YAML's value, with 1e-4 as the number that it is to everyone but YAML 1.1."""
+    """Returns YAML's value, with 1e-4 as the number that it is to everyone but YAML 1.1; in lists too."""
+    if isinstance(value, list):
+        return [_number(item) for item in value]
     if isinstance(value, str):
         try:
             return float(value)

@@ -89,6 +89,8 @@ def fits(value: Any, hint: Any) -> bool:
             and len(value) == len(arguments)
             and all(fits(item, option) for item, option in zip(value, arguments, strict=True))
         )
+    if origin is list:
+        return isinstance(value, (tuple, list)) and all(fits(item, arguments[0]) for item in value)
     if origin is dict:
         return isinstance(value, dict)
     if hint is float:
@@ -105,7 +107,9 @@ def allowed_words(field: dataclasses.Field[Any], hint: Any) -> str:
     'an int >= 1, or None'
     """
     options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    words = " or ".join(_type_words(option) for option in options if option is not type(None))
+    # What a list may be stands in the field's own words.
+    named = [option for option in options if option is not type(None) and typing.get_origin(option) is not list]
+    words = " or ".join(map(_type_words, named))
     words = " ".join(part for part in (words, field.metadata["allowed"]) if part)
     return f"{words}, or None" if type(None) in options else words
 

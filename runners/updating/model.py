@@ -10,6 +10,7 @@ import torch
 from agents.models import resolve_model
 from agents.transformers_agent.loading import DTYPES, empty_model, load_model
 from runners.settings import CriticSettings, LoraSettings, PolicySettings, UpdateSettings
+from runners.support.schedules import Schedule, initial_value
 from runners.updating.lora import WithoutAdapters, add_adapters, lora_config
 from runners.updating.ranks import is_rank_0
 from runners.updating.scorer import Scorer
@@ -49,12 +50,13 @@ def make_scorer(
 
 def make_optimizers(
     scorer: Scorer, update: UpdateSettings, critic: CriticSettings
-) -> dict[str, tuple[torch.optim.Optimizer, float]]:
+) -> dict[str, tuple[torch.optim.Optimizer, float | Schedule]]:
     """Returns AdamW, and its learning rate, over what is trained of the model, and another over the value head's.
 
     The head starts from nothing where the model is pretrained, so it has a rate of its own.
     """
-    optimizers = {"default_optimizer": (_adamw(trained_parameters(scorer.model), update, update.lr), update.lr)}
+    adamw = _adamw(trained_parameters(scorer.model), update, initial_value(update.lr))
+    optimizers: dict[str, tuple[torch.optim.Optimizer, float | Schedule]] = {"default_optimizer": (adamw, update.lr)}
     if scorer.vf_head is not None:
         optimizers["vf_head"] = (_adamw(scorer.vf_head.parameters(), update, critic.vf_lr), critic.vf_lr)
     return optimizers

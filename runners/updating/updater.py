@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from runners.objectives.kl import kl_in_reward
 from runners.objectives.objective import ObjectiveConfig, ObjectiveInputs, policy_loss
 from runners.objectives.stats import PolicyStats
 from runners.settings import UpdateSettings
+from runners.support.schedules import initial_value
 from runners.updating.lora import WithoutAdapters, adapter_weights, base_parameters, merged
 from runners.updating.micro_batches import passes
 from runners.updating.ranks import sum_gradients, sum_over_ranks
@@ -73,6 +75,15 @@ class Updater:
             name: float((np.max if name.endswith("_max") else np.mean)([step[name] for step in steps]))
             for name in steps[0]
         }
+
+    @property
+    def entropy_coeff(self) -> float:
+        """The weight of the entropy bonus now; whoever follows a schedule sets it between updates."""
+        return initial_value(self._objective.entropy_coeff)
+
+    @entropy_coeff.setter
+    def entropy_coeff(self, value: float) -> None:
+        self._objective = replace(self._objective, entropy_coeff=value)
 
     def rewards_less_kl(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns [B] the rewards of a batch less the KL of each completion to the reference (`kl_in_reward`)."""
@@ -156,7 +167,7 @@ class Updater:
         for rows, micro in self._passes(minibatch):
             scores = self.scorer(
                 micro,
-                with_entropy_grad=self._objective.entropy_coeff != 0.0,
+                with_entropy_grad=self.entropy_coeff != 0.0,
                 with_values=self.scorer.vf_head is not None,
             )
             if not len(rows):
