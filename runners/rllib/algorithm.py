@@ -6,7 +6,7 @@ RLlib places, calls, checkpoints and restarts; what a step samples and learns st
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from operator import attrgetter, methodcaller
@@ -24,16 +24,18 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV
 
 from agents import SamplingParams
 from agents.models import resolve_model
+from runners.rllib.callbacks import log_on_env_runners
 from runners.rllib.checkpoint import absolute, check_learner_state
 from runners.rllib.config import GRPOSettings
+from runners.rllib.evaluation import evaluate
 from runners.rllib.learner import update_from_shards
 from runners.rllib.private import OneSetOfEngines
+from runners.rllib.rl_module import TextPolicyModule
 from runners.rllib.workers import EnvRunners, Learners, WorkerLost
 from runners.sampling.problems import ProblemSampler, evaluation_resets
 from runners.sampling.rollout import EnvName, GroupReset, Rollout, SampleRequest, SampleResult
-from runners.sampling.summaries import episode_summary, evaluation_summary
+from runners.sampling.summaries import episode_summary
 from runners.settings import EngineSettings, LoraSettings, PolicySettings
-from runners.support.errors import UserError
 from runners.updating.lora import lora_config, write_adapter
 from runners.updating.policy_folder import write_policy
 from runners.weights.check import check_delivery
@@ -86,21 +88,8 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         self.updaters = self._learners("updater", self.config.update_timeout_s)
 
     def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
-        """Evaluates on the held-out problems: greedy, and sampled at the training temperature.
-
-        The same problems every time, one episode each, on the training env runners and their engines.
-
-        Returns:
-            {"greedy": `evaluation_summary`, "sampled": the same, "env_runners": greedy's `episode_summary`}.
-        """
-        problems = evaluation_resets(self._num_eval_problems, self.config.evaluation_duration)
-        greedy = self.sample(problems, self.config.sampling_params(n=1, temperature=0.0), "eval").rollouts
-        sampled = self.sample(problems, self.config.sampling_params(n=1), "eval").rollouts
-        if not greedy:
-            raise all_dropped(self.config.max_prompt_tokens)
-        self.evaluation_rollouts = greedy
-        results = {"greedy": evaluation_summary(greedy), "sampled": evaluation_summary(sampled)}
-        return {**results, ENV_RUNNER_RESULTS: episode_summary(greedy)}
+        """Evaluates on the held-out problems, the same every time; see `runners.rllib.evaluation`."""
+        return evaluate(self, evaluation_resets(self._num_eval_problems, self.config.evaluation_duration))
 
     def save_policy(self, folder: str | Path) -> None:
         """Writes the policy as a Hugging Face folder: configuration, safetensors, tokenizer; adapters in adapter/ too.
@@ -115,6 +104,30 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         write_policy(folder, self.updaters.ask(methodcaller("copied_weights")), policy)
         if adapters := self.updaters.ask(methodcaller("copied_adapters")):
             write_adapter(Path(folder) / "adapter", adapters, lora_config(lora, policy.policy_model))
+
+    def get_module(self, module_id: str = DEFAULT_MODULE_ID) -> TextPolicyModule | None:
+        """Returns the learner's module, or None for an unknown id. The Updater trains it: change nothing in it.
+
+        Raises:
+            RuntimeError: If the learners are remote, and it is in another process.
+        """
+        if self.config.num_learners:
+            raise RuntimeError(
+                f"get_module: with num_learners={self.config.num_learners} the module is in another process; "
+                "get_weights() and save_policy(folder) bring its weights."
+            )
+        return self.learners.ask(attrgetter("module")).get(module_id)
+
+    def get_weights(self, policies: Collection[str] | None = None) -> dict[str, Any]:
+        """Returns {module id: {parameter name: float32 array}}; `policies` names the modules, None takes all."""
+        with self._gathered_state(True):
+            weights = self.learner_group.get_weights()
+        return {name: arrays for name, arrays in weights.items() if policies is None or name in policies}
+
+    def set_weights(self, weights: dict[str, Any]) -> None:
+        """Gives learners and engines the weights of `get_weights`."""
+        self.learner_group.set_weights(weights)
+        self.deliver_weights()
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Returns RLlib's state and the problem sampler's."""
@@ -195,6 +208,14 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
                 self.metrics.log_value((ENV_RUNNER_RESULTS, f"{name}_lifetime"), value, reduce="lifetime_sum")
             else:
                 self.metrics.log_value((ENV_RUNNER_RESULTS, name), value, window=1)
+        self.metrics.aggregate(self.callbacks_metrics(), key=ENV_RUNNER_RESULTS)
+
+    def callbacks_metrics(self) -> list[Any]:
+        """Returns what callbacks have logged on the env runners since this was last asked."""
+        if not log_on_env_runners(self.config, self.callbacks):
+            return []
+        env_runners = EnvRunners(self.env_runner_group, "", timeout_s=self.config.sample_timeout_s)
+        return list(env_runners.call_all(methodcaller("get_metrics")).values())
 
     def update(self, columns: dict[str, np.ndarray]) -> None:
         """Has the learners update from B rows of a batch, sharded out over them.
@@ -266,11 +287,3 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         yield
         if gather:
             self.learners.tell(methodcaller("drop_state"))
-
-
-def all_dropped(limit: int) -> UserError:
-    """Returns the error where no prompt is short enough."""
-    return UserError(
-        f"Every prompt is longer than max_prompt_tokens={limit}: nothing is left to sample. "
-        "Raise it with training(max_prompt_tokens=...) or --set max_prompt_tokens=N."
-    )

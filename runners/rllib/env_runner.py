@@ -14,6 +14,7 @@ from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
 
 import agents
+from runners.rllib.callbacks import EnvRunnerCallbacks
 from runners.rllib.gpu_claim import GPUClaim
 from runners.rllib.rl_module import PLACEHOLDER_SPACE
 from runners.sampling.environments import Environments
@@ -38,7 +39,10 @@ class TextEnvRunner(EnvRunner, Checkpointable):
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
         evaluation = self.config.get_evaluation_config_object().env_config
-        self.environments = Environments(self.config.env, {"train": self.config.env_config, "eval": evaluation})
+        self._callbacks = EnvRunnerCallbacks(self)
+        self.environments = Environments(
+            self.config.env, {"train": self.config.env_config, "eval": evaluation}, self._callbacks.make_environment
+        )
         self.engine_failed = False
         self.agent: agents.Agent | None = None
         self._start_error: Exception | None = None
@@ -84,8 +88,8 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         """Does nothing: the driver asks for what it needs, and gets the reason where it is not there."""
 
     def get_metrics(self) -> dict[str, Any]:
-        """Returns nothing: the driver computes the metrics from the rollouts."""
-        return {}
+        """Returns what callbacks logged here; the driver computes its own from the rollouts."""
+        return self.metrics.reduce()
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Returns nothing: weights are the learner's, and a sequence's random numbers follow from its seed."""
@@ -113,7 +117,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
             self._start_error = error
             return
         self._start_error = None
-        self._sampler = Sampler(self.environments, self.agent)
+        self._sampler = self._callbacks.sampler(self.environments, self.agent)
         self._receiver = WeightReceiver(
             self.agent, node=ray.get_runtime_context().get_node_id(), remote="url" in self.config.engine_options
         )

@@ -17,8 +17,9 @@ from ray.tune import register_trainable
 
 from runners.objectives.advantages import GroupAdvantages, estimate_advantages
 from runners.objectives.reward_shaping import overlong_punishment
-from runners.rllib.algorithm import TextAlgorithm, all_dropped
+from runners.rllib.algorithm import TextAlgorithm
 from runners.rllib.config import GRPOSettings
+from runners.rllib.evaluation import all_dropped
 from runners.sampling.refills import StepGroups, StepSample
 from runners.sampling.rollout import Rollout
 from runners.sampling.summaries import group_summary, step_summary

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -17,18 +17,25 @@ class Environments:
     Args:
         env_id: A registered id.
         options: What `gym.make` gets for either.
+        make: Makes one; None is `make_environment`.
     """
 
-    def __init__(self, env_id: str, options: Mapping[EnvName, Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        env_id: str,
+        options: Mapping[EnvName, Mapping[str, Any]],
+        make: Callable[[str, Mapping[str, Any]], gym.Env[str, str]] | None = None,
+    ) -> None:
         self._id = env_id
         self._options = options
+        self._make = make or make_environment
         self._made: dict[EnvName, list[gym.Env[str, str]]] = {"train": [], "eval": []}
 
     def take(self, count: int, name: EnvName) -> list[gym.Env[str, str]]:
         """Returns `count` of them, always the same ones."""
         made = self._made[name]
         while len(made) < count:
-            made.append(make_environment(self._id, self._options[name]))
+            made.append(self._make(self._id, self._options[name]))
         return made[:count]
 
     def num_problems(self, name: EnvName) -> int | None:

@@ -1,15 +1,25 @@
-"""What RLlib's users expect of an algorithm: schedules and the names of results."""
+"""What RLlib's users expect of an algorithm: schedules, callbacks, weights, results."""
 
 import itertools
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
+import tests.runners.two_turn_env  # noqa: F401  (registers TwoTurn-v0)
+from agents import SamplingParams
+from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.grpo import GRPO
+from runners.rllib.rl_module import TextPolicyModule
 from runners.run_options import build_config, parse_args, run_settings
-from tests.runners.rllib.conftest import small_config, updater_of
+from runners.sampling.rollout import GroupReset, SampleRequest
+from runners.sampling.sampler import Sampler
+from tests.runners.rllib.conftest import agent_of, small_config, updater_of
 
+TWO_TURNS = "tests.runners.two_turn_env:TwoTurn-v0"
 EPISODES = 16  # of one turn each, in a step of `small_config`
 
 
@@ -92,6 +102,198 @@ class TestSchedules:
     def test_a_malformed_one_is_refused(self, name, schedule):
         with pytest.raises(ValueError, match=rf"^{name}=.*must be a number >= 0, or a schedule \[\[0, value\]"):
             small_config(**{name: schedule}).validate()
+
+
+CALLS: list[tuple[str, SingleAgentEpisode | None]] = []
+
+
+class Recorder(RLlibCallback):
+    """Notes every call; logs metrics where RLlib's users do."""
+
+    def on_environment_created(self, *, env_runner, metrics_logger, env, env_context, **kwargs):
+        CALLS.append(("environment_created", None))
+        assert env.unwrapped is env and env_context.worker_index == 0
+
+    def on_episode_created(self, *, episode, env_runner, metrics_logger, env, env_index, **kwargs):
+        CALLS.append(("created", episode))
+        assert not episode.is_reset
+
+    def on_episode_start(self, *, episode, env, **kwargs):
+        CALLS.append(("start", episode))
+        assert episode.get_observations(-1) == f"Say {episode.get_observations(0)[4]}."
+
+    def on_episode_step(self, *, episode, env, **kwargs):
+        CALLS.append(("step", episode))
+        assert env.turn == len(episode)
+
+    def on_episode_end(self, *, episode, metrics_logger, prev_episode_chunks, **kwargs):
+        CALLS.append(("end", episode))
+        metrics_logger.log_value("longest", len(episode), reduce="max")
+
+    def on_sample_end(self, *, env_runner, metrics_logger, samples, **kwargs):
+        CALLS.append(("sample_end", None))
+        assert [episode.is_done for episode in samples] == [True] * len(samples)
+        metrics_logger.log_value("samples", len(samples), reduce="sum")
+
+    def on_evaluate_start(self, *, algorithm, metrics_logger, **kwargs):
+        CALLS.append(("evaluate_start", None))
+
+    def on_evaluate_end(self, *, algorithm, metrics_logger, evaluation_metrics, **kwargs):
+        CALLS.append(("evaluate_end", None))
+        evaluation_metrics["mine"] = evaluation_metrics["env_runners"]["num_episodes"]
+
+
+def skip_or_talk(prompt, sample):
+    """Sample 1 skips, after one turn, for 0.125; the others have two turns and 1.25."""
+    return "skip" if sample == 1 and "Another" not in prompt else "word"
+
+
+def two_turn_config(env_config=None, **training):
+    config = small_config(TWO_TURNS, env_config or {}, num_prompts=2, **training)
+    return config.agents(engine="scripted", engine_options={"script": skip_or_talk}, sync_check_bound=None)
+
+
+@pytest.fixture(scope="module")
+def observed():
+    """A step and an evaluation with callbacks of every kind: what each called, and its results."""
+    functions = []
+    algo = (
+        two_turn_config()
+        .callbacks(Recorder, on_evaluate_end=lambda **kwargs: functions.append(sorted(kwargs)))
+        .evaluation(evaluation_duration=3)
+    ).build_algo()
+    result = algo.train()
+    trained = list(CALLS)
+    del CALLS[:]
+    evaluation = algo.evaluate()
+    evaluated = list(CALLS)
+    algo.stop()
+    return {"trained": trained, "result": result, "evaluated": evaluated, "evaluation": evaluation, "fns": functions}
+
+
+class TestCallbacks:
+    def test_every_episode_of_a_step_in_order(self, observed):
+        # Two groups of four: six episodes of two turns, two of one.
+        calls = Counter(name for name, _ in observed["trained"])
+        assert calls == {
+            "environment_created": 9,  # one more tells of evaluation's problems
+            "created": 8,
+            "start": 8,
+            "step": 14,
+            "end": 8,
+            "sample_end": 1,
+        }
+        by_episode: dict[str, list[str]] = {}
+        for name, episode in observed["trained"]:
+            if episode is not None:
+                by_episode.setdefault(episode.id_, []).append(name)
+        turns = ["created", "start", "step", "end"], ["created", "start", "step", "step", "end"]
+        assert sorted(by_episode.values(), key=len) == [turns[0]] * 2 + [turns[1]] * 6
+
+    def test_an_episode_holds_texts_rewards_and_its_return(self, observed):
+        episodes = [episode for name, episode in observed["trained"] if name == "end"]
+        long = next(episode for episode in episodes if len(episode) == 2)
+        assert long.get_observations()[1:] == ["Another.", ""] and long.get_actions() == ["word", "word"]
+        assert long.get_rewards() == [0.25, 1.0] and long.get_return() == 1.25
+        assert long.is_terminated and not long.is_truncated
+
+    def test_what_they_log_stands_in_the_results(self, observed):
+        assert observed["result"]["env_runners"]["longest"] == 2
+        assert observed["result"]["env_runners"]["samples"] == 8
+        # Greedy and sampled, three problems each: member 0 of its group, which talks.
+        assert observed["evaluation"]["env_runners"]["samples"] == 6
+
+    def test_those_of_evaluation(self, observed):
+        names = [name for name, _ in observed["evaluated"]]
+        assert (names[0], names[-1], Counter(names)["sample_end"]) == ("evaluate_start", "evaluate_end", 2)
+        assert observed["evaluation"]["mine"] == 3
+        assert observed["fns"] == [["algorithm", "evaluation_metrics", "metrics_logger"]]
+
+    def test_an_episode_that_the_limit_on_tokens_cuts_ends_truncated(self):
+        ended = []
+        config = two_turn_config({"endless": True}).callbacks(on_sample_end=lambda samples, **_: ended.extend(samples))
+        runner = TextEnvRunner(config=config)
+        request = SampleRequest(
+            resets=[GroupReset(group_id=0, seed=0)],
+            sampling=SamplingParams(n=1, max_tokens=24),
+            seed=0,
+            max_episode_tokens=60,
+        )
+        (rollout,) = runner.sample(request).rollouts
+        (episode,) = ended
+        assert episode.is_truncated and len(episode) == rollout.num_turns > 2
+        # A prompt that is too long is no episode.
+        assert runner.sample(
+            SampleRequest(resets=request.resets, sampling=request.sampling, seed=0, max_prompt_tokens=1)
+        )
+        assert len(ended) == 1
+
+    def test_nothing_is_kept_where_none_is_given(self):
+        runner = TextEnvRunner(config=two_turn_config())
+        assert type(runner.sampler) is Sampler
+        (env,) = runner.environments.take(1, "train")
+        assert "Observed" not in str(env)
+
+    @pytest.mark.slow
+    def test_they_are_called_where_the_env_runner_is(self, build):
+        config = small_config().callbacks(
+            on_episode_end=lambda episode, metrics_logger, env_runner, **_: metrics_logger.log_value(
+                "by", env_runner.worker_index, reduce="min"
+            )
+        )
+        algo = build(config.env_runners(num_env_runners=1))
+        assert algo.train()["env_runners"]["by"] == 1
+        assert algo.evaluate()["env_runners"]["by"] == 1
+
+
+class TestWeights:
+    def test_the_module_and_its_weights_can_be_asked_for_and_set(self, build):
+        algo = build(small_config())
+        before = algo.get_weights()
+        assert list(before) == ["default_policy"] and list(algo.get_weights(["other"])) == []
+        module = algo.get_module()
+        assert isinstance(module, TextPolicyModule) and algo.get_module("other") is None
+        assert same(before["default_policy"], module.get_state())
+        algo.train()
+        assert not same(before["default_policy"], weights_of(algo))
+        algo.set_weights(before)
+        assert same(before["default_policy"], weights_of(algo))
+        for name, parameter in agent_of(algo).model.named_parameters():
+            assert np.array_equal(parameter.detach(), before["default_policy"][name])
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("fully_shard", [False, True])
+    def test_of_remote_learners(self, build, fully_shard):
+        local = weights_of(build(small_config()))
+        algo = build(small_config(fully_shard=fully_shard, lr=[[0, 1e-4], [2 * EPISODES, 0]]).learners(num_learners=2))
+        assert same(local, weights_of(algo))
+        with pytest.raises(RuntimeError, match=r"get_module: with num_learners=2 .*get_weights\(\)"):
+            algo.get_module()
+        assert learner_results(algo)["default_optimizer_learning_rate"] == 5e-5
+
+
+def test_the_results_have_the_names_that_reporters_and_stoppers_use(observed):
+    # Two turns in six episodes, one in two.
+    expected = {
+        "episode_return_mean": (6 * 1.25 + 2 * 0.125) / 8,
+        "episode_return_min": 0.125,
+        "episode_return_max": 1.25,
+        "episode_len_mean": 14 / 8,
+        "episode_len_min": 1,
+        "episode_len_max": 2,
+        "num_episodes": 8,
+        "num_episodes_lifetime": 8,
+        "num_env_steps_sampled": 14,
+        "num_env_steps_sampled_lifetime": 14,
+    }
+    results = observed["result"]["env_runners"]
+    assert {name: results[name] for name in expected} == expected
+    evaluation = observed["evaluation"]["env_runners"]
+    assert (evaluation["num_episodes"], evaluation["episode_len_mean"], evaluation["episode_return_min"]) == (
+        3,
+        2,
+        1.25,
+    )
 
 
 def test_missing_rewards_are_left_out_of_the_returns(build):
