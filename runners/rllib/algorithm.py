@@ -180,14 +180,15 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
 
     def sample(self, problems: list[GroupReset], sampling: SamplingParams, env: EnvName) -> SampleResult:
         """Samples whole groups, shared out over the env runners."""
+        config = self.config if env == "train" else self.evaluation_config
         shares = np.array_split(np.arange(len(problems)), max(1, self.config.num_env_runners))
         requests = [
             SampleRequest(
                 resets=[problems[i] for i in share],
                 sampling=sampling,
                 seed=self.config.seed or 0,
-                max_prompt_tokens=self.config.max_prompt_tokens,
-                max_episode_tokens=self.config.max_episode_tokens,
+                max_prompt_tokens=config.max_prompt_tokens,
+                max_episode_tokens=config.max_episode_tokens,
                 env=env,
             )
             for share in shares

@@ -15,6 +15,7 @@ from agents import SamplingParams
 from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.learner import GRPOLearner
 from runners.rllib.rl_module import PLACEHOLDER_SPACE, TextPolicyModule
+from runners.rllib.rllib_settings import check_rllib_settings
 from runners.rllib.settings_check import check_sentinels, check_together
 from runners.sampling.environments import resolved_options
 from runners.settings import (
@@ -36,8 +37,9 @@ N = TypeVar("N")
 class GRPOSettings(AlgorithmConfig):
     """Settings of GRPO: those of docs/settings.md, by `agents(...)` and `training(...)`; others are RLlib's.
 
-    Evaluation (`evaluation(...)`): `evaluation_interval` in steps, `evaluation_duration` in problems, and
-    `evaluation_config={"env_config": {"split": "test"}}`.
+    Evaluation (`evaluation(...)`): `evaluation_interval` in steps, `evaluation_duration` in problems, and what differs
+    from training, `evaluation_config={"env_config": {"split": "test"}, "temperature": 0.6, "max_tokens": 512}`. Of
+    RLlib's other settings `rllib_settings` names those that count.
     """
 
     def __init__(self, algo_class: type | None = None) -> None:
@@ -79,6 +81,21 @@ class GRPOSettings(AlgorithmConfig):
                 raise unknown_setting(name, list(_TRAINING_FIELDS))
         super().training(**settings)
         return self._set(own, _TRAINING_FIELDS)
+
+    def update_from_dict(self, config_dict: dict[str, Any]) -> GRPOSettings:
+        """Sets settings by name, as Tune does; of an `algorithm` the others are set first, as in `training`.
+
+        Raises:
+            ValueError: For an unknown setting or algorithm.
+        """
+        if config_dict.get("algorithm") is not None:
+            self.training(algorithm=config_dict["algorithm"])
+        known = set(vars(self))
+        super().update_from_dict(config_dict)
+        for name in sorted(vars(self).keys() - known):
+            if not name.startswith("__"):  # such as Tune's __stdout_file__
+                raise unknown_setting(name, [*_AGENT_FIELDS, *_TRAINING_FIELDS])
+        return self
 
     def noun(self, cls: type[N]) -> N:
         """Returns one of the dataclasses of `runners.settings`.
@@ -155,8 +172,11 @@ class GRPOSettings(AlgorithmConfig):
         """
         for noun in (*AGENT_NOUNS, *TRAINING_NOUNS):
             self.noun(noun)
+        if self.in_evaluation:  # RLlib's copy with `evaluation_config` over it: the rest was checked as it was given
+            return
         check_together(self)
         check_sentinels(self)
+        check_rllib_settings(self)
 
     def get_state(self) -> dict[str, Any]:
         """Returns RLlib's state, of which an algorithm is built; the settings are checked first.

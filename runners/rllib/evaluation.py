@@ -18,7 +18,7 @@ from runners.support.errors import UserError
 def evaluate(algo: Any, problems: Sequence[GroupReset]) -> dict[str, Any]:
     """Evaluates on the training env runners and their engines, and calls the callbacks.
 
-    Sampled is at the training temperature.
+    Sampled is at the training temperature unless `evaluation_config` has another.
 
     Returns:
         {"greedy": `evaluation_summary`, "sampled": the same, "env_runners": greedy's `episode_summary`, and what
@@ -28,7 +28,7 @@ def evaluate(algo: Any, problems: Sequence[GroupReset]) -> dict[str, Any]:
         ValueError: If every prompt is too long.
     """
     _call_back(algo, "on_evaluate_start")
-    config = algo.config
+    config = algo.evaluation_config
     sampling = config.sampling_params(n=1)
     greedy = algo.sample(problems, replace(sampling, temperature=0.0), "eval").rollouts
     sampled = algo.sample(problems, sampling, "eval").rollouts

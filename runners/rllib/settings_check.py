@@ -8,8 +8,11 @@ import numpy as np
 import torch
 
 from runners.objectives.advantages import estimate_advantages
+from runners.rllib.env_runner import TextEnvRunner
+from runners.rllib.learner import GRPOLearner
 from runners.rllib.private import DEPRECATED_VALUE
-from runners.support.settings import fits
+from runners.settings import AdvantageSettings, CriticSettings
+from runners.support.settings import default_of, fields_of, fits
 
 
 def check_together(config: Any) -> None:
@@ -28,7 +31,16 @@ def check_together(config: Any) -> None:
     # The estimator itself says whether groups of this size will do.
     group_ids = np.repeat(np.arange(config.num_prompts), config.group_size)
     estimate_advantages(config.advantage, np.zeros(sequences), group_ids)
+    if not config.noun(AdvantageSettings).use_critic:
+        for name, field in fields_of((CriticSettings,)).items():
+            if getattr(config, name) != default_of(field):
+                raise ValueError(
+                    f"{name}={getattr(config, name)!r}, but it must be left at its default, {default_of(field)!r}, "
+                    'without a critic: only advantage="gae" has one.'
+                )
     for name, ok, allowed in (
+        ("learner_class", _derives(config.learner_class, GRPOLearner), "a subclass of GRPOLearner"),
+        ("env_runner_cls", _derives(config.env_runner_cls, TextEnvRunner), "a subclass of TextEnvRunner"),
         ("env", isinstance(config.env, str), 'a registered Gymnasium id such as "gsm8k_env:GSM8K-v0"'),
         ("grad_clip_by", config.grad_clip_by == "global_norm", '"global_norm": gradients are clipped by no other'),
         (
@@ -79,6 +91,10 @@ def check_sentinels(config: Any) -> None:
             )
 
 
+def _derives(value: Any, base: type) -> bool:
+    return isinstance(value, type) and issubclass(value, base)
+
+
 def _engines_have_gpus(config: Any) -> bool:
     if config.num_env_runners or config.gpus_per_engine:
         return config.num_gpus_per_env_runner > 0 or _engines_share_gpus(config)
@@ -86,6 +102,4 @@ def _engines_have_gpus(config: Any) -> bool:
 
 
 def _engines_share_gpus(config: Any) -> bool:
-    # RLlib checks a copy for evaluation too, which counts env runners for evaluation alone: there are none.
-    remote = config.num_env_runners >= 1 or config.in_evaluation
-    return (config.gpus_per_engine or 0) >= 1 and remote and config.num_gpus_per_env_runner == 0
+    return (config.gpus_per_engine or 0) >= 1 and config.num_env_runners >= 1 and config.num_gpus_per_env_runner == 0

@@ -73,8 +73,8 @@ def make_environment(env_id: str, options: Mapping[str, Any]) -> gym.Env[str, st
         return gym.make(env_id, disable_env_checker=True, **options)
     except (gym.error.Error, ModuleNotFoundError) as error:
         raise UserError(
-            f"--env {env_id!r}: {error}. One of your own is named with the module that registers it: "
-            "package.module:Name-v0."
+            f"--env {env_id!r}: {error}. One of your own is named with the module that registers it with Gymnasium, "
+            "package.module:Name-v0; ray.tune.register_env is not asked."
         ) from error
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):

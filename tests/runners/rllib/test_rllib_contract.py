@@ -1,4 +1,4 @@
-"""What RLlib's users expect of an algorithm: schedules, callbacks, weights, results."""
+"""What RLlib's users expect of an algorithm: schedules, callbacks, settings that count or are refused, results."""
 
 import itertools
 import math
@@ -6,13 +6,16 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from ray import tune
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 import tests.runners.two_turn_env  # noqa: F401  (registers TwoTurn-v0)
 from agents import SamplingParams
 from runners.rllib.env_runner import TextEnvRunner
-from runners.rllib.grpo import GRPO
+from runners.rllib.grpo import GRPO, GRPOConfig
 from runners.rllib.rl_module import TextPolicyModule
 from runners.run_options import build_config, parse_args, run_settings
 from runners.sampling.rollout import GroupReset, SampleRequest
@@ -244,6 +247,102 @@ class TestCallbacks:
         algo = build(config.env_runners(num_env_runners=1))
         assert algo.train()["env_runners"]["by"] == 1
         assert algo.evaluate()["env_runners"]["by"] == 1
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("method", "settings", "message"),
+        [
+            ("training", {"train_batch_size": 4000}, "train_batch_size=4000, .* default, 32: .*num_prompts"),
+            ("training", {"train_batch_size_per_learner": 8}, "train_batch_size_per_learner=8, .*num_prompts"),
+            ("training", {"gamma": 0.9}, 'gamma=0.9, .* default, 1.0, .*advantage="gae"'),
+            ("training", {"lambda_": 0.9}, 'lambda_=0.9, .* default, 1.0, .*advantage="gae"'),
+            ("training", {"learner_class": SingleAgentEnvRunner}, "learner_class=.*subclass of GRPOLearner"),
+            ("training", {"model": {"fcnet_hiddens": [8]}}, r"model=\{.*policy_model"),
+            ("rl_module", {"model_config": {"fcnet_hiddens": [8]}}, r"model_config=\{.*policy_model"),
+            (
+                "rl_module",
+                {"rl_module_spec": RLModuleSpec(module_class=TextPolicyModule)},
+                "rl_module_spec=.*made from",
+            ),
+            (
+                "evaluation",
+                {"evaluation_num_env_runners": 1},
+                "evaluation_num_env_runners=1, .*num_env_runners of them",
+            ),
+            (
+                "evaluation",
+                {"evaluation_parallel_to_training": True},
+                "evaluation_parallel_to_training=True, .*between",
+            ),
+            ("evaluation", {"custom_evaluation_function": print}, "custom_evaluation_function=.*on_evaluate_end"),
+            ("evaluation", {"evaluation_duration": "auto"}, "evaluation_duration='auto', .*int >= 1"),
+            (
+                "evaluation",
+                {"evaluation_duration_unit": "timesteps"},
+                "evaluation_duration_unit='timesteps', .*problems",
+            ),
+            ("evaluation", {"evaluation_config": {"lr": 1.0}}, "evaluation_config: lr=1.0, .*temperature"),
+            ("evaluation", {"evaluation_config": {"max_tokens": 0}}, "evaluation_config: max_tokens=0, .*int >= 1"),
+            ("env_runners", {"num_envs_per_env_runner": 4}, "num_envs_per_env_runner=4, .* default, 1: .*at once"),
+            ("env_runners", {"rollout_fragment_length": 5}, "rollout_fragment_length=5, .*whole episodes"),
+            ("env_runners", {"explore": False}, "explore=False, .*temperature"),
+            ("env_runners", {"create_local_env_runner": False}, "create_local_env_runner=False, .*environments"),
+            ("env_runners", {"env_runner_cls": SingleAgentEnvRunner}, "env_runner_cls=.*subclass of TextEnvRunner"),
+            ("env_runners", {"compress_observations": True}, "compress_observations=True, .*nothing here reads it"),
+            ("environment", {"clip_rewards": True}, "clip_rewards=True, .*nothing here reads it"),
+            ("multi_agent", {"policies": {"a", "b"}, "policy_mapping_fn": lambda *_, **__: "a"}, "there is one policy"),
+            ("multi_agent", {"policies": {"a", "b"}}, "there is one policy"),
+            ("framework", {"framework": "tf2"}, "framework_str='tf2', .*torch"),
+            ("api_stack", {"enable_rl_module_and_learner": False}, "new API stack alone"),
+        ],
+        ids=str,
+    )
+    def test_what_means_nothing_here_is_refused_by_name(self, method, settings, message):
+        with pytest.raises(ValueError, match=message):
+            getattr(small_config(), method)(**settings).build_algo()
+
+    def test_what_is_left_at_its_default_passes_and_so_does_a_copy_from_its_state(self):
+        config = small_config().env_runners(rollout_fragment_length=200, explore=True).training(train_batch_size=32)
+        config.validate()
+        GRPOConfig.from_state(config.get_state()).validate()
+
+    def test_a_dict_as_tune_gives_it_takes_known_names_alone(self):
+        given = small_config().to_dict() | {"algorithm": "dapo", "lr": 1e-5, "__stdout_file__": None}
+        assert GRPOConfig().update_from_dict(given).lr == 1e-5
+        with pytest.raises(ValueError, match=r"no setting 'num_prompt'\. Did you mean 'num_prompts'"):
+            GRPOConfig().update_from_dict({"num_prompt": 3})
+        with pytest.raises(ValueError, match="no setting 'training'"):
+            GRPOConfig().update_from_dict({"training": {"lr": 1e-5}})
+
+    def test_an_algorithm_in_a_dict_sets_what_its_paper_decides_on(self):
+        config = GRPOConfig().update_from_dict({"algorithm": "dapo", "clip_param": 0.1})
+        expected = GRPOConfig().training(algorithm="dapo", clip_param=0.1)
+        assert config.to_dict() == expected.to_dict() and config.dynamic_sampling
+
+    def test_an_environment_of_tune_is_refused_with_what_to_do(self, build):
+        tune.register_env("mine", lambda context: None)
+        with pytest.raises(ValueError, match=r"no environment 'mine'.*with Gymnasium.*register_env is not asked"):
+            build(small_config("mine", {}))
+
+    def test_evaluation_samples_as_evaluation_config_says(self, build, monkeypatch):
+        changes = {"temperature": 0.25, "max_tokens": 5, "max_prompt_tokens": 60}
+        algo = build(small_config(overlong_buffer=8).evaluation(evaluation_config=changes))
+        agent, asked = agent_of(algo), []
+        generate = agent.generate
+
+        def recorded(prompts, params):
+            asked.append((params.temperature, params.max_tokens))
+            return generate(prompts, params)
+
+        monkeypatch.setattr(agent, "generate", recorded)
+        evaluation = algo.evaluate()
+        assert asked == [(0.0, 5), (0.25, 5)]
+        assert evaluation["greedy"]["completion_tokens_max"] == 5
+        assert 0 < evaluation["greedy"]["num_problems"] < 8  # the others' prompts are longer
+        del asked[:]
+        algo.train()
+        assert asked[0] == (1.0, 24)
 
 
 class TestWeights:
