@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
             build_config(settings).check()
         changed = bool(args.set) or args.num_learners is not None
         then = Outcome(**json.loads((dump / "outcome.json").read_text(encoding="utf-8")))
-        now = replay(settings, dump, args.step)
+        now = replay(settings, dump)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -55,14 +55,15 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if lines and not changed else 0
 
 
-def replay(settings: dict[str, Any], dump: Path, step: int) -> Outcome:
+def replay(settings: dict[str, Any], dump: Path) -> Outcome:
     """Returns what comes of the dumped step's rollouts under these settings."""
     from runners.replaying.learner_only import LearnerOnly
 
     cluster.start(ResourceSettings(**settings["resources"]))
     algo = LearnerOnly(build_config(settings))
-    algo.restore_learners(dump / "checkpoint")
-    algo.learn(read_rollouts(dump / "rollouts.jsonl.gz"), iteration=step - 1)
+    counts = json.loads((dump / "counts.json").read_text(encoding="utf-8"))
+    algo.restore_learners(dump / "checkpoint", counts["num_env_steps_sampled"])
+    algo.learn(read_rollouts(dump / "rollouts.jsonl.gz"), iteration=counts["iteration"])
     outcome = Outcome.of(algo)
     algo.stop()
     return outcome

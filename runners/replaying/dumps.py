@@ -49,6 +49,8 @@ class Dumps:
             staging.mkdir(parents=True)
             algo.save_to_path(staging / "checkpoint")
             yield
+            counts = {"iteration": step - 1, "num_env_steps_sampled": algo.num_env_steps_sampled}
+            (staging / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
             write_rollouts(staging / "rollouts.jsonl.gz", algo.trained_on)
             outcome = Outcome.of(algo)
             (staging / "outcome.json").write_text(json.dumps(asdict(outcome), indent=1), encoding="utf-8")

@@ -21,9 +21,15 @@ class LearnerOnly(GRPO):
         )
         self.make_learner_calls()
 
-    def restore_learners(self, checkpoint: Path) -> None:
-        """Takes the learners' state of a checkpoint."""
+    def restore_learners(self, checkpoint: Path, num_env_steps_sampled: int) -> None:
+        """Takes the learners' state of a checkpoint, and the steps by which schedules go."""
+        self._env_steps = num_env_steps_sampled
         self.learner_group.restore_from_path((checkpoint / COMPONENT_LEARNER_GROUP).resolve())
+
+    @property
+    def num_env_steps_sampled(self) -> int:
+        """As it was in the run."""
+        return self._env_steps
 
     def cleanup(self) -> None:
         """Stops the learners."""

@@ -228,11 +228,15 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         if self.config.num_learners:
             shards = [ray.put(data) for data in shards]
         # Not `LearnerGroup.update`, which waits without a bound.
-        key = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
-        timesteps = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.metrics.peek(key, default=0)}
+        timesteps = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled}
         results = self.learners.tell(partial(update_from_shards, shards=shards, timesteps=timesteps))
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         self.update_statistics = self.metrics.peek((LEARNER_RESULTS, DEFAULT_MODULE_ID))
+
+    @property
+    def num_env_steps_sampled(self) -> int:
+        """Steps of training episodes so far: what schedules go by."""
+        return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
 
     def deliver_weights(self) -> None:
         """Gives every engine the learner's weights, and compares both."""

@@ -12,7 +12,14 @@ from runners.sampling.rollout import Rollout
 from tests.runners.command_line import SMALL, run
 
 ALGORITHMS = {
-    "grpo": ["--algorithm", "grpo"],
+    "grpo": [
+        "--algorithm",
+        "grpo",
+        "--set",
+        "lr=[[0, 1e-4], [100, 1e-5]]",
+        "--set",
+        "entropy_coeff=[[0, 0.1], [100, 0]]",
+    ],
     "ppo": ["--algorithm", "ppo"],
     "lora": ["--set", "lora_rank=4", "--set", "kl_coeff=0.1", "--set", "lr=1e-3"],
 }
