@@ -18,7 +18,16 @@ METRICS = (
     "completion_tokens_mean", "truncated_share", "zero_variance_share", "ratio_max",
 )  # fmt: skip
 # Settings that a run may have of its own: they do not change what a step is.
-_FREE = ("seed", "run.", "resources.", "agents.num_threads", "agents.engine", "preset")
+_FREE = (
+    "seed",
+    "run.",
+    "resources.",
+    "agents.num_threads",
+    "agents.engine",
+    "agents.sync_",
+    "agents.weight_",
+    "preset",
+)
 _WINDOW = 2
 _SPREADS = 7.0
 _LOGARITHMIC = frozenset({"rollout_logprob_diff_mean", "sync_logprob_diff", "grad_norm", "approx_kl", "ratio_max"})
@@ -68,7 +77,8 @@ class Band:
     def verdict(self, run: RunRecord) -> str:
         """Returns a line: inside the band, outside of it at which step with which metric, or why it does not apply."""
         ours = deciding(run)
-        if apart := sorted(name for name in {*ours, *self.settings} if ours.get(name) != self.settings.get(name)):
+        # A setting that came later has a default that leaves everything as it was.
+        if apart := sorted(name for name in ours.keys() & self.settings if ours[name] != self.settings[name]):
             return f"{run.path}: the band does not apply, other settings: {', '.join(apart)}"
         seen = 0
         for place in range(max(map(len, self.bounds.values()))):

@@ -28,6 +28,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="'METRIC@STEP > NUMBER'",
         help="exit with 1 if a run does not pass; repeatable",
     )
+    parser.add_argument("--write-band", metavar="PRESET", help="make a preset's band of these runs, a seed each")
     return parser.parse_args(argv)
 
 
@@ -48,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
         lines += told_apart([run.machine for run in runs], "versions and machine")
         lines += [metrics_apart(runs[0], other) for other in runs[1:]]
     lines += metrics_table(runs)
+    if args.write_band:
+        Band.of(runs).write(args.write_band)
     for run in runs:
         if band := Band.read(run.config["preset"]):
             lines.append(verdict := band.verdict(run))

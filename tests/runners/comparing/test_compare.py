@@ -8,9 +8,7 @@ import pytest
 import yaml
 
 from runners.comparing import bands
-from runners.comparing.bands import Band
 from runners.comparing.command_line import main
-from runners.comparing.records import RunRecord
 from runners.run_folder.manifest import FORMAT
 
 CONFIG = {
@@ -133,8 +131,8 @@ def noisy(seed, *, shift=0.0, at=0):
 
 def test_a_band_keeps_healthy_seeds_and_calls_out_others(make, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(bands, "FOLDER", tmp_path / "bands")
-    healthy = [RunRecord.read(make(f"seed{seed}", noisy(seed), seed=seed)) for seed in range(5)]
-    Band.of(healthy).write("mine")
+    healthy = [make(f"seed{seed}", noisy(seed), seed=seed) for seed in range(5)]
+    assert compare(capsys, *healthy, "--write-band", "mine")[0] == 0
     for seed in range(5, 25):
         code, out, _ = compare(capsys, make(f"fresh{seed}", noisy(seed), seed=seed))
         assert code == 0 and "inside the band of 5 seeds at all 12 steps" in out, out
