@@ -201,8 +201,8 @@ class AdvantageSettings(Settings):
     )
     overlong_buffer: float = setting(
         0,
-        "The last tokens before max_tokens, in which a completion's reward falls by up to overlong_penalty; below 1 a "
-        "share of max_tokens; 0 is off. See `objectives.reward_shaping`.",
+        "The last tokens before max_tokens, in which a completion's reward falls by up to overlong_penalty (in several "
+        "turns each turn's); below 1 a share of max_tokens; 0 is off. See `objectives.reward_shaping`.",
         ">= 0",
         _not_negative,
         published=True,

@@ -14,7 +14,11 @@ AGGREGATIONS: tuple[str, ...] = get_args(Aggregation)
 
 
 def sequence_loss_weights(
-    lengths: np.ndarray, valid: np.ndarray, aggregation: Aggregation, max_tokens: int | None = None
+    lengths: np.ndarray,
+    valid: np.ndarray,
+    aggregation: Aggregation,
+    max_tokens: int | None = None,
+    turns: np.ndarray | None = None,
 ) -> np.ndarray:
     """The factor w_b of each sequence in loss = sum_b w_b * sum_t mask * per_token_loss.
 
@@ -26,14 +30,16 @@ def sequence_loss_weights(
       completion moves the policy more than a short one of the same advantage, and a batch's long ones set the scale.
     - "sequence-mean", 1 / (S * length) (GRPO, https://arxiv.org/abs/2402.03300): every completion counts alike, so a
       token of a long one counts less: long wrong answers are punished less for each token, and length grows.
-    - "constant-length", 1 / (S * max_tokens) (Dr. GRPO, https://arxiv.org/abs/2503.20783): no term depends on the
-      length drawn, so the gradient is that of the expected reward up to a constant; its size falls with max_tokens.
+    - "constant-length", 1 / (turns of the S rows * max_tokens) (Dr. GRPO, https://arxiv.org/abs/2503.20783): no term
+      depends on the length drawn, so the gradient is that of the expected reward up to a constant; its size falls with
+      max_tokens. A row of several turns has a completion in each, and max_tokens is the limit of one.
 
     Args:
         lengths: [B] tokens in the loss mask.
         valid: [B] bool; False leaves the row out of the loss and of every denominator.
         aggregation: One of AGGREGATIONS.
-        max_tokens: The sampling limit; only "constant-length" uses it.
+        max_tokens: The sampling limit; only "constant-length" uses it, and turns.
+        turns: [B] turns of each row, >= 1; None where all have one.
 
     Returns:
         [B] float64, 0 for rows left out; all 0 if no row is left.
@@ -52,7 +58,8 @@ def sequence_loss_weights(
     if aggregation == "constant-length":
         if max_tokens is None or max_tokens < 1:
             raise ValueError(f"aggregation='constant-length' needs max_tokens >= 1, not {max_tokens!r}.")
-        return used / float(rows * max_tokens)
+        completions = rows if turns is None else max(int(turns[used].sum()), 1)
+        return used / float(completions * max_tokens)
     raise ValueError(
         f"Unknown aggregation {aggregation!r}.{did_you_mean(aggregation, AGGREGATIONS)} "
         f"Known: {', '.join(AGGREGATIONS)}."

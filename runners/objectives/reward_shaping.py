@@ -12,12 +12,12 @@ def overlong_punishment(completion_lengths: np.ndarray, max_tokens: int, buffer:
     L_cache = buffer. A completion that is cut has max_tokens tokens and gets -1.
 
     Args:
-        completion_lengths: [B] tokens, the end token included.
+        completion_lengths: [B] tokens of a turn, the end token included.
         max_tokens: The sampling limit, >= 1.
         buffer: Tokens before the limit in which the punishment grows, 1..max_tokens.
 
     Returns:
-        [B] float64 in [-1, 0], to be weighted and added to the rewards.
+        [B] float64 in [-1, 0], to be weighted and added to the rewards: each turn's to that of its episode.
 
     >>> overlong_punishment(np.array([3, 6, 7, 8, 10]), max_tokens=10, buffer=4).tolist()
     [0.0, 0.0, -0.25, -0.5, -1.0]

@@ -82,8 +82,8 @@ class GRPO(TextAlgorithm):
         settings = self.config.noun(AdvantageSettings)
         rewards = np.array([r.reward for r in rollouts])
         if buffer := settings.overlong_buffer_tokens(self.config.max_tokens):
-            lengths = np.array([r.num_own_tokens for r in rollouts])
-            rewards += settings.overlong_penalty * overlong_punishment(lengths, self.config.max_tokens, buffer)
+            turns = [overlong_punishment(np.array(r.turn_lengths), self.config.max_tokens, buffer) for r in rollouts]
+            rewards += settings.overlong_penalty * np.array([punishments.sum() for punishments in turns])
         # With a critic the Updater takes the KL off the reward of each token.
         if self.config.kl_coeff and self.config.kl_placement == "reward" and not settings.use_critic:
             batch = {**padded_columns(rollouts), "rewards": rewards.astype(np.float32)}

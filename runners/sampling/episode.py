@@ -99,7 +99,7 @@ class Episode:
             reward=self._reward,
             correct=bool(self._step_info["correct"]) if "correct" in self._step_info else None,
             finish_reason="length" if self._cut else self._completions[-1].finish_reason,
-            num_turns=len(self._completions),
+            turn_lengths=tuple(len(completion.token_ids) for completion in self._completions),
             info=_plain({**self._reset_info, **self._step_info}),
         )
 

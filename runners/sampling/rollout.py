@@ -92,7 +92,7 @@ class Rollout(SampledTokens):
         correct: The last step's `info["correct"]` where the environment reports it, else None.
         finish_reason: How generation ended in the last turn; "length" too where the episode's tokens left no room for
             another turn.
-        num_turns: Steps of the episode, >= 1.
+        turn_lengths: The policy's tokens in each turn, each as many as max_tokens at most; they add up to num_own_tokens.
         info: What `reset` told and, over it, the last `step`: texts, numbers, flags and None; nothing else travels.
     """
 
@@ -102,8 +102,13 @@ class Rollout(SampledTokens):
     reward: float
     correct: bool | None
     finish_reason: FinishReason
-    num_turns: int = 1
+    turn_lengths: tuple[int, ...]
     info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_turns(self) -> int:
+        """Steps of the episode, >= 1."""
+        return len(self.turn_lengths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ class BatchPlan:
         minibatch_size: Sequences in an optimizer step, over all learners; None takes all B.
         num_epochs: Passes over the B sequences.
         aggregation: How token losses become one number; see `sequence_loss_weights`.
-        max_tokens: The constant length of aggregation "constant-length".
+        max_tokens: The constant length of a turn in aggregation "constant-length".
         mask_truncated: Leave sequences cut by max_tokens out of the loss and its denominators.
         num_learners: Learners that share the rows, >= 1.
     """
@@ -82,13 +82,13 @@ def build_train_batch(
     columns["advantages"] = advantages.advantages.astype(np.float32)
     truncated = np.array([r.finish_reason == "length" for r in rollouts])
     valid = advantages.valid & ~(truncated & plan.mask_truncated)
-    completion_lengths = columns["loss_mask"].sum(axis=1)
+    lengths, turns = columns["loss_mask"].sum(axis=1), np.array([r.num_turns for r in rollouts])
     for epoch, ids in enumerate(minibatches):
         weights = np.zeros(size)
         for minibatch in range(size // minibatch_size):
             rows = ids == minibatch
             weights[rows] = sequence_loss_weights(
-                completion_lengths[rows], valid[rows], plan.aggregation, plan.max_tokens
+                lengths[rows], valid[rows], plan.aggregation, plan.max_tokens, turns[rows]
             )
         columns[f"minibatch_{epoch}"] = ids
         columns[f"loss_weights_{epoch}"] = weights.astype(np.float32)

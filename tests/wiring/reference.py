@@ -166,12 +166,13 @@ class Reference:
         return rows
 
     def shaped_reward(self, episode: Episode) -> float:
-        """The environment's, less DAPO's punishment of the last `overlong_buffer` tokens before max_tokens."""
-        buffer = self.settings.overlong_buffer
-        if not buffer:
-            return episode.reward
-        over = sum(episode.own) - (self.settings.max_tokens - buffer)
-        return episode.reward - self.settings.overlong_penalty * min(1.0, max(0.0, over / buffer))
+        """The environment's, less DAPO's punishment of each answer for its last tokens before max_tokens."""
+        buffer, reward = self.settings.overlong_buffer, episode.reward
+        if buffer:
+            for length in episode.lengths:
+                over = length - (self.settings.max_tokens - buffer)
+                reward -= self.settings.overlong_penalty * min(1.0, max(0.0, over / buffer))
+        return reward
 
     def estimate_by_critic(self, row: Row, reward: float, values: torch.Tensor) -> None:
         """Generalized advantage estimation, from the last own token back to the first."""
@@ -258,7 +259,7 @@ class Reference:
             return 1 / sum(len(r.old) for r in rows)
         if self.settings.aggregation == "sequence-mean":
             return 1 / (len(rows) * len(row.old))
-        return 1 / (len(rows) * self.settings.max_tokens)
+        return 1 / (sum(len(r.episode.lengths) for r in rows) * self.settings.max_tokens)
 
 
 def group_advantage(reward: float, group: Sequence[float]) -> float | None:

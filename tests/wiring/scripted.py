@@ -222,6 +222,7 @@ class Episode:
         engine: For each of them, the log-probability that the agent gave; 0 for what it did not say.
         prompt_length: Ids before the first answer.
         answers: The agent's texts, one a turn.
+        lengths: Their tokens.
         cut: Whether the last answer was cut by max_tokens.
     """
 
@@ -231,6 +232,7 @@ class Episode:
     engine: list[float]
     prompt_length: int
     answers: list[str]
+    lengths: list[int]
     cut: bool
 
     @property
@@ -243,6 +245,7 @@ class Episode:
         self.own += [True] * len(completion.token_ids)
         self.engine += completion.logprobs
         self.answers.append(completion.text)
+        self.lengths.append(len(completion.token_ids))
         self.cut = completion.finish_reason == "length"
 
     def hear(self, ids: Sequence[int]) -> None:
@@ -261,7 +264,14 @@ def episodes_of(agent: RecordingAgent, calls: Iterable[Call]) -> list[Episode]:
             for completion in group:
                 if message.startswith("Problem"):
                     episode = Episode(
-                        problem=message, ids=[], own=[], engine=[], prompt_length=len(prompt), answers=[], cut=False
+                        problem=message,
+                        ids=[],
+                        own=[],
+                        engine=[],
+                        prompt_length=len(prompt),
+                        answers=[],
+                        lengths=[],
+                        cut=False,
                     )
                     episode.hear(prompt)
                     episodes.append(episode)

@@ -60,13 +60,20 @@ def test_the_punishment_of_length_and_its_weight(start):
     assert run.matters("overlong_penalty", [step])
 
 
-def test_the_users_words_are_nobodys_length(start):
-    run = start({"max_tokens": 24, "overlong_buffer": 12, "overlong_penalty": 0.4}, script=TALKS)
+def test_each_turn_has_a_length_of_its_own(start):
+    run = start({"max_tokens": 16, "overlong_buffer": 6, "overlong_penalty": 0.4}, script=TALKS)
     step = run.step()
     run.follow(step)
     assert run.matters("overlong_buffer", [step])
-    # Counted with the user's, some dialogues would be overlong that are not.
-    assert any(sum(e.own) <= 12 < len(e.ids) - e.prompt_length for e in step.episodes)
+    # Counted together, or with the user's words, the turns of some dialogues would be overlong that are not.
+    assert any(max(e.lengths) <= 10 < sum(e.own) for e in step.episodes)
+
+
+def test_the_constant_length_is_that_of_a_turn(start):
+    run = start({"aggregation": "constant-length"}, script=TALKS)
+    step = run.step()
+    run.follow(step)
+    assert run.matters("aggregation", [step])
 
 
 def test_every_turn_is_trained_on_and_no_word_of_the_users(start):

@@ -17,6 +17,11 @@ def test_c17_aggregations_by_hand():
     np.testing.assert_allclose(sequence_loss_weights(LENGTHS, VALID, "constant-length", 16), [1 / 32, 1 / 32, 0, 0])
 
 
+def test_the_constant_length_is_that_of_a_turn():
+    weights = sequence_loss_weights(LENGTHS, VALID, "constant-length", 16, turns=np.array([3, 1, 5, 1]))
+    np.testing.assert_allclose(weights, [1 / 64, 1 / 64, 0, 0])  # four turns in the rows that count
+
+
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_c10_rows_left_out_leave_the_denominators(aggregation):
     with_row = sequence_loss_weights(LENGTHS, VALID, aggregation, 16)

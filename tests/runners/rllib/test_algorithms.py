@@ -108,6 +108,7 @@ def rollouts() -> list[Rollout]:
             prompt_token_ids=(5,),
             completion_token_ids=tuple(range(6, 6 + len(ratios))),
             completion_mask=np.ones(len(ratios), np.bool_),
+            turn_lengths=(len(ratios),),
             rollout_logprobs=np.full(len(ratios), -1, np.float32),
             reward=reward,
             correct=None,

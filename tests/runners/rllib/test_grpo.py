@@ -112,6 +112,7 @@ def _fixed_columns(num_learners, advantage):
             prompt_token_ids=tuple(prompt),
             completion_token_ids=tuple(completion),
             completion_mask=np.ones(len(completion), dtype=np.bool_),
+            turn_lengths=(len(completion),),
             rollout_logprobs=np.zeros(len(completion), dtype=np.float32),
             reward=float(rng.integers(0, 2)),
             correct=None,

@@ -20,6 +20,7 @@ def group(group_id, rewards):
             prompt_token_ids=(1,),
             completion_token_ids=(2,) * (group_id + 1),
             completion_mask=np.ones(group_id + 1, np.bool_),
+            turn_lengths=(group_id + 1,),
             rollout_logprobs=np.zeros(group_id + 1, np.float32),
             reward=reward,
             correct=None,

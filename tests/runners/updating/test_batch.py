@@ -16,6 +16,7 @@ def rollout(group_id, prompt, completion, reward=0.0, finish_reason="stop"):
         prompt_token_ids=tuple(prompt),
         completion_token_ids=tuple(completion),
         completion_mask=np.ones(len(completion), dtype=np.bool_),
+        turn_lengths=(len(completion),),
         rollout_logprobs=-np.arange(1, len(completion) + 1, dtype=np.float32),
         reward=reward,
         correct=None,
@@ -78,6 +79,7 @@ def test_several_turns_leave_the_users_messages_out():
     two_turns = replace(
         rollout(0, [5, 6], [7, 3, 9, 9, 8]),
         completion_mask=np.array([True, True, False, False, True]),
+        turn_lengths=(2, 1),
         rollout_logprobs=np.array([-1, -2, 0, 0, -3], dtype=np.float32),
     )
     columns = build([two_turns, rollout(0, [5, 6], [3], 1.0)])
@@ -86,6 +88,8 @@ def test_several_turns_leave_the_users_messages_out():
     assert columns["loss_mask"][row].astype(int).tolist() == [0, 0, 1, 1, 0, 0, 1]
     assert columns["rollout_logprobs"][row].tolist() == [0, 0, -1, -2, 0, 0, -3]
     assert columns["loss_weights_0"].tolist() == pytest.approx([1 / 4] * 2)  # 3 own tokens and 1
+    columns = build([two_turns, rollout(0, [5, 6], [3], 1.0)], aggregation="constant-length")
+    assert columns["loss_weights_0"].tolist() == pytest.approx([1 / 30] * 2)  # 2 turns and 1, of 10 tokens each
 
 
 def test_logprobs_off_the_mask_are_refused():

@@ -58,6 +58,7 @@ def rollout(group_id: int, prompt: list[int], completion: agents.Completion) -> 
         prompt_token_ids=tuple(prompt),
         completion_token_ids=completion.token_ids,
         completion_mask=np.ones(len(completion.token_ids), dtype=np.bool_),
+        turn_lengths=(len(completion.token_ids),),
         rollout_logprobs=np.array(completion.logprobs, dtype=np.float32),
         policy_version=completion.policy_version,
         group_id=group_id,
