@@ -57,11 +57,16 @@ class Episode:
     def step(self, completion: Completion) -> None:
         """Appends the agent's completion and gives its text to the environment.
 
+        One that the engine aborted ends the episode, unseen by the environment: its reward is missing.
+
         Raises:
             UserError: If the environment returns something else than Gymnasium's five values, with a text and a number.
         """
         self._completions.append(completion)
         self._append(completion.token_ids, own=True, logprobs=completion.logprobs)
+        if completion.finish_reason == "abort":
+            self._reward, self._step_info, self._ended = math.nan, {}, True
+            return
         observation, reward, terminated, truncated, info = self._answer(self._env.step(completion.text))
         self._reward += reward
         self._step_info = info

@@ -88,7 +88,8 @@ class Rollout(SampledTokens):
         observation: The environment's first text.
         text: The completion's text, as given to `step`; the whole dialogue behind the first observation, if there is
             more.
-        reward: The episode's return, the sum of what `step` returned; NaN if the environment could not compute it.
+        reward: The episode's return, the sum of what `step` returned; NaN if the environment could not compute it
+            or the engine aborted a completion.
         correct: The last step's `info["correct"]` where the environment reports it, else None.
         finish_reason: How generation ended in the last turn; "length" too where the episode's tokens left no room for
             another turn.
@@ -107,7 +108,7 @@ class Rollout(SampledTokens):
 
     @property
     def num_turns(self) -> int:
-        """Steps of the episode, >= 1."""
+        """Completions of the episode, >= 1."""
         return len(self.turn_lengths)
 
 

@@ -1,6 +1,7 @@
 """An environment that does not keep Gymnasium's contract is named, and its method."""
 
 import math
+from dataclasses import replace
 
 import gymnasium as gym
 import pytest
@@ -8,15 +9,20 @@ import pytest
 import tests.runners.broken_envs  # noqa: F401  (registers Broken-v0)
 from agents import Completion
 from runners.sampling.episode import Episode
+from runners.sampling.summaries import rollout_summary
 from runners.support.errors import UserError
 
 ANSWER = Completion(token_ids=(1,), logprobs=(-0.5,), text="12", finish_reason="stop", policy_version=0)
 
 
-def played(env_id, **options):
+def begun(env_id, **options):
     env = gym.make(env_id, disable_env_checker=True, **options)
-    observation, _ = env.reset(seed=0)
-    episode = Episode(env, group_id=0, member=0, observation=observation, info={}, prompt=[1, 2])
+    observation, info = env.reset(seed=0)
+    return Episode(env, group_id=0, member=0, observation=observation, info=info, prompt=[1, 2])
+
+
+def played(env_id, **options):
+    episode = begun(env_id, **options)
     episode.step(ANSWER)
     return episode.rollout()
 
@@ -38,3 +44,19 @@ def test_what_step_returns(kind, message):
 
 def test_a_missing_reward_is_allowed():
     assert math.isnan(played("Addition-v0", reward="missing").reward)
+
+
+@pytest.mark.parametrize("num_turns", [1, 2])
+@pytest.mark.parametrize("num_tokens", [0, 1])
+def test_a_completion_that_the_engine_aborted_has_no_reward(num_turns, num_tokens):
+    episode = begun("gsm8k_env:GSM8KMultiTurn-v0", dataset="builtin:1")
+    if num_turns == 2:
+        episode.step(replace(ANSWER, text="\\boxed{-1}"))
+    episode.step(replace(ANSWER, token_ids=(1,) * num_tokens, logprobs=(-0.5,) * num_tokens, finish_reason="abort"))
+    assert not episode.begin_turn(agent=None, max_tokens=100), "nothing is said to half an answer"
+    rollout = episode.rollout()
+    assert math.isnan(rollout.reward) and rollout.correct is None
+    assert (rollout.finish_reason, rollout.num_turns) == ("abort", num_turns)
+    summary = rollout_summary([rollout, played("Addition-v0")])
+    assert summary["missing_rewards"] == 1 and "accuracy" not in summary
+    assert rollout.text.count("[user]") == num_turns - 1
