@@ -30,6 +30,8 @@ _FREE = (
 )
 _WINDOW = 2
 _SPREADS = 7.0
+# Of a share that is 0 in every seed the next may have one episode in a hundred.
+_SHARES, _LEAST_SPREAD = frozenset({"truncated_share", "zero_variance_share"}), 0.01
 _LOGARITHMIC = frozenset({"rollout_logprob_diff_mean", "sync_logprob_diff", "grad_norm", "approx_kl", "ratio_max"})
 
 
@@ -101,7 +103,7 @@ def deciding(run: RunRecord) -> dict[str, object]:
 
 def _bounds(name: str, values: np.ndarray, place: int) -> tuple[float, float]:
     window = values[:, max(0, place - _WINDOW) : place + _WINDOW + 1]
-    spread = math.sqrt(float(window.var(axis=0, ddof=1).mean()))
+    spread = max(math.sqrt(float(window.var(axis=0, ddof=1).mean())), _LEAST_SPREAD if name in _SHARES else 0.0)
     centre = float(values[:, place].mean())
     low, high = centre - _SPREADS * spread, centre + _SPREADS * spread
     return (math.exp(low), math.exp(high)) if name in _LOGARITHMIC else (low, high)

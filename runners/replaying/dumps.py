@@ -95,7 +95,7 @@ def read_rollouts(path: Path) -> list[Rollout]:
 
 
 def _rollout(row: dict[str, Any]) -> Rollout:
-    ids = {name: tuple(row[name]) for name in ("prompt_token_ids", "completion_token_ids")}
+    ids = {name: tuple(row[name]) for name in ("prompt_token_ids", "completion_token_ids", "turn_lengths")}
     mask = np.array(row["completion_mask"], dtype=np.bool_)
     logprobs = np.array(row["rollout_logprobs"], dtype=np.float32)
     return Rollout(**{**row, **ids, "completion_mask": mask, "rollout_logprobs": logprobs})

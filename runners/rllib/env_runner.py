@@ -16,6 +16,7 @@ from ray.rllib.utils.checkpoints import Checkpointable
 import agents
 from runners.rllib.callbacks import EnvRunnerCallbacks
 from runners.rllib.gpu_claim import GPUClaim
+from runners.rllib.process import prepare_torch
 from runners.rllib.rl_module import PLACEHOLDER_SPACE
 from runners.sampling.environments import Environments
 from runners.sampling.rollout import SampleRequest, SampleResult
@@ -124,8 +125,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
 
     def _make_agent(self) -> agents.Agent:
         config = self.config
-        if config.num_threads:
-            torch.set_num_threads(config.num_threads)
+        prepare_torch(config.num_threads)
         if config.gpus_per_engine:
             self._claim = GPUClaim(config.gpus_per_engine, torch.cuda.device_count())
             os.environ["CUDA_VISIBLE_DEVICES"] = self._claim.gpus

@@ -24,6 +24,7 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 
 from runners.objectives.objective import ObjectiveConfig
 from runners.rllib.private import BareModules
+from runners.rllib.process import prepare_torch
 from runners.rllib.stored_weights import store
 from runners.settings import AdvantageSettings, CriticSettings, LoraSettings, PolicySettings, UpdateSettings
 from runners.support.schedules import initial_value
@@ -52,8 +53,7 @@ class GRPOLearner(BareModules, TorchLearner):
     def build(self) -> None:
         """Builds the module and its optimizers, then the Updater."""
         config = self.config
-        if config.num_threads:
-            torch.set_num_threads(config.num_threads)
+        prepare_torch(config.num_threads)
         # RLlib sets it in the driver only; Ray's helper warns here of a deprecated class that RLlib itself makes.
         logging.getLogger("ray").setLevel(config.log_level)
         super().build()

@@ -19,7 +19,10 @@ METRICS: dict[str, tuple[str, str]] = {
         _ROLLOUTS,
         "Share of the groups trained on whose rewards, shaped, are all equal: they teach nothing.",
     ),
-    "missing_rewards": (_ROLLOUTS, "Episodes whose reward the environment could not compute (NaN), or whose completion the engine aborted."),
+    "missing_rewards": (
+        _ROLLOUTS,
+        "Episodes whose reward the environment could not compute (NaN), or whose completion the engine aborted.",
+    ),
     "completion_tokens_mean": (_ROLLOUTS, "Mean tokens the policy wrote in an episode, end tokens included."),
     "completion_tokens_max": (_ROLLOUTS, "Most tokens the policy wrote in an episode."),
     "prompt_tokens_mean": (_ROLLOUTS, "Mean tokens of a prompt."),

@@ -93,7 +93,7 @@ class Rollout(SampledTokens):
         correct: The last step's `info["correct"]` where the environment reports it, else None.
         finish_reason: How generation ended in the last turn; "length" too where the episode's tokens left no room for
             another turn.
-        turn_lengths: The policy's tokens in each turn, each as many as max_tokens at most; they add up to num_own_tokens.
+        turn_lengths: The policy's tokens in each turn, each max_tokens at most; their sum is num_own_tokens.
         info: What `reset` told and, over it, the last `step`: texts, numbers, flags and None; nothing else travels.
     """
 

@@ -50,7 +50,7 @@ def test_rollouts_come_back_as_they_were(tmp_path):
         reward=float("nan"),
         correct=None,
         finish_reason="length",
-        num_turns=2,
+        turn_lengths=(1, 1),
         info={"index": 4, "ground_truth": "2"},
     )
     write_rollouts(tmp_path / "rollouts.jsonl.gz", [rollout, rollout])
