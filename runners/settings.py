@@ -93,7 +93,11 @@ class PolicySettings(Settings):
     """The policy: `agents(...)`."""
 
     policy_model: str = setting("tiny", '"tiny", "smollm2-135m", a folder in Hugging Face\'s layout, or a hub id.')
-    dtype: Dtype = setting("float32", "Type of the learner's weights. On a GPU the passes run in bfloat16 autocast.")
+    dtype: Dtype = setting(
+        "float32",
+        "Type of the learner's weights; only those of a model frozen beside adapters may be other than float32. On a GPU "
+        "the passes run in bfloat16 autocast.",
+    )
     trust_remote_code: bool = setting(False, "Whether the checkpoint's folder may run code.")
     num_threads: int | None = setting(
         None, "Torch threads of each process; None leaves torch's choice.", ">= 1", _at_least_1

@@ -59,6 +59,12 @@ def check_together(config: Any) -> None:
             minibatch_size % learners == 0,
             f"a divisor of the minibatch size, which is {minibatch_size}",
         ),
+        (
+            "dtype",
+            config.dtype == "float32" or config.lora_rank is not None,
+            '"float32" where every weight is trained, since others round small updates away (on a GPU the passes run in '
+            "bfloat16 all the same); with adapters (lora_rank) the frozen model may have another",
+        ),
         ("fully_shard", not config.fully_shard or learners > 1, "False with fewer than two learners"),
         (
             "sleep_during_update",

@@ -40,7 +40,7 @@ def lora_config(lora: LoraSettings, base_model: str) -> LoraConfig:
 
 
 def add_adapters(model: PreTrainedModel, config: LoraConfig, seed: int) -> None:
-    """Freezes a model and puts adapters beside its linear layers, in place; B is zero, so nothing changes yet.
+    """Freezes a model and puts float32 adapters beside its linear layers, in place; B is zero: nothing changes yet.
 
     Args:
         model: Any causal language model.
@@ -53,6 +53,9 @@ def add_adapters(model: PreTrainedModel, config: LoraConfig, seed: int) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         inject_adapter_in_model(config, model)
+    for name, parameter in model.named_parameters():
+        if _A in name or _B in name:  # peft gives them the layer's type, in which small updates would be rounded away
+            parameter.data = parameter.data.float()
     layers = _adapted(model).values()
     if model.get_output_embeddings() in layers or not all(type(layer) is LoraLinear for layer in layers):
         raise ValueError(

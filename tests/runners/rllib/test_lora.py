@@ -77,6 +77,18 @@ def test_only_adapters_are_trained_and_checkpointed(build, tmp_path):
     assert state.keys() == before.keys()
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_adapters_beside_a_narrow_base_are_float32(build, dtype):
+    algo = build(lora_config(lr=1e-6).agents(dtype=dtype, sync_check_bound=None))
+    before = {name: p.detach().clone() for name, p in named(updater_of(algo).scorer.model).items() if "lora_A" in name}
+    algo.train()  # B moves; A has a gradient from then on
+    algo.train()
+    after = named(updater_of(algo).scorer.model)
+    assert {p.dtype for name, p in after.items() if "lora_" in name} == {torch.float32}
+    assert {p.dtype for name, p in after.items() if "lora_" not in name} == {getattr(torch, dtype)}
+    assert all(not torch.equal(after[name], value) for name, value in before.items())
+
+
 def test_the_reference_is_the_adapter_switched_off(build):
     algo = build(lora_config(kl_coeff=0.1, minibatch_size=None))
     updater = updater_of(algo)

@@ -58,6 +58,13 @@ def test_out_of_range(method: str, name: str, value: Any) -> None:
         getattr(small_config(), method)(**{name: value}).validate()
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_weights_that_are_trained_are_float32(dtype: str) -> None:
+    with pytest.raises(ValueError, match=f"dtype='{dtype}', but it must be \"float32\" where every weight is trained"):
+        small_config().agents(dtype=dtype).validate()
+    small_config().agents(dtype=dtype, lora_rank=4).validate()
+
+
 def test_the_ends_of_the_ranges_are_allowed() -> None:
     config = small_config(lr=0, grad_clip=None, weight_decay=0).debugging(seed=0).learners(num_learners=0)
     config.validate()
