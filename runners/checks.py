@@ -13,8 +13,9 @@ from agents.text import load_tokenizer
 from runners.evaluation.config import model_fingerprint
 from runners.run_folder.read_back import broken_weights
 from runners.run_options import build_config
+from runners.run_settings import ResourceSettings, RunSettings
 from runners.sampling.environments import make_environment
-from runners.settings import AGENT_NOUNS, TRAINING_NOUNS, ResourceSettings, RunSettings, SamplingSettings
+from runners.settings import AGENT_NOUNS, TRAINING_NOUNS, SamplingSettings
 from runners.support.settings import fields_of, from_mapping
 
 # What numpy takes as a seed.

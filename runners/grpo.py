@@ -39,7 +39,7 @@ def train(run: Run) -> int:
     from runners.run_folder.opening import resume_command
     from runners.run_folder.plot import plot_learning_curve
     from runners.run_folder.progress import RunProgress
-    from runners.settings import RunSettings
+    from runners.run_settings import RunSettings
 
     settings, folder, limits = run.settings, run.folder, RunSettings(**run.settings["run"])
     ending, dumps = Ending(limits), Dumps(folder.path, limits.dump_steps)
@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
 def _build(run: Run) -> Any:
     """Starts Ray, and everything that the run names; goes on from its checkpoint."""
     from runners.rllib import cluster
-    from runners.settings import ResourceSettings
+    from runners.run_settings import ResourceSettings
 
     with users_mistakes():
         cluster.start(ResourceSettings(**run.settings["resources"]))

@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 
 from runners.objectives.algorithms import command_line_help
 from runners.presets.loading import load_preset, preset_names
-from runners.settings import AGENT_NOUNS, RUN_NOUNS, TRAINING_NOUNS, ResourceSettings, RunSettings, algorithm_settings
+from runners.run_settings import ResourceSettings, RunSettings
+from runners.settings import AGENT_NOUNS, RUN_NOUNS, TRAINING_NOUNS, algorithm_settings
 from runners.support.assignments import assignments
 from runners.support.settings import fields_of, from_mapping, tables
 

@@ -9,83 +9,16 @@ from runners.objectives.advantages import ADVANTAGES
 from runners.objectives.algorithms import ALGORITHMS
 from runners.objectives.objective import ObjectiveConfig
 from runners.objectives.reductions import Aggregation
-from runners.run_folder.conditions import is_steps, parse_condition
+from runners.run_settings import ResourceSettings, RunSettings
 from runners.support.schedules import SCHEDULE_WORDS, Schedule, scheduled
-from runners.support.settings import Settings, default_of, fields_of, setting
+from runners.support.settings import Settings, at_least_1, default_of, fields_of, not_negative, positive, setting, share
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 WeightTransfer = Literal["auto", "object_store", "ipc", "collective"]
 
 
-def _at_least_1(value: float) -> bool:
-    return value >= 1
-
-
-def _not_negative(value: float) -> bool:
-    return value >= 0
-
-
-def _positive(value: float) -> bool:
-    return value > 0
-
-
-def _share(value: float) -> bool:
-    return 0 <= value <= 1
-
-
 def _known(registry: Any) -> Any:
     return lambda name: registry.lookup(name) is not None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSettings(Settings):
-    """The run: a preset's `run`, and options of the command line (`--max-minutes`)."""
-
-    steps: int = setting(100, "Training steps.", ">= 0", _not_negative)
-    eval_interval: int = setting(
-        10, "Steps between evaluations; 0 evaluates at the start and the end.", ">= 0", _not_negative
-    )
-    eval_problems: int = setting(256, "Problems of an evaluation.", ">= 1", _at_least_1)
-    checkpoint_interval: int = setting(
-        10, "Steps between checkpoints; the last step makes one too.", ">= 1", _at_least_1
-    )
-    keep_checkpoints: int = setting(
-        2, "How many checkpoints are kept, the newest; each has the policy's folder with it.", ">= 1", _at_least_1
-    )
-    max_minutes: float | None = setting(
-        None, "Minutes after which the step in progress is the last; a resumed run has as many again.", "> 0", _positive
-    )
-    stop: str | None = setting(
-        None,
-        'What makes a step the last, such as "eval_accuracy>0.9".',
-        "of the form METRIC>NUMBER (also <, >=, <=) with a metric of docs/metrics.md",
-        lambda text: parse_condition(text) is not None,
-    )
-    dump_steps: str | None = setting(
-        None,
-        "Steps that are kept whole for `runners/replay.py`, each with a checkpoint; of all the newest ten stay.",
-        'such as "3,7", or "all"',
-        is_steps,
-    )
-    interrupt_s: float = setting(
-        600.0,
-        "Seconds that the step in progress and its checkpoint have after SIGINT or SIGTERM; then the run stops where "
-        "it is, and goes on from the checkpoint before.",
-        "> 0",
-        _positive,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceSettings(Settings):
-    """The processes, and what Ray reserves for them: a preset's `resources`, `env_runners(...)`, `learners(...)`."""
-
-    num_env_runners: int = setting(0, "Processes that sample; 0 samples in this one.", ">= 0", _not_negative)
-    num_learners: int = setting(0, "Processes that update; 0 updates in this one.", ">= 0", _not_negative)
-    num_gpus_per_env_runner: float = setting(0, "GPUs of each.", ">= 0", _not_negative)
-    num_gpus_per_learner: float = setting(0, "GPUs of each.", ">= 0", _not_negative)
-    custom_resources_per_env_runner: dict[str, Any] = setting({}, "Ray's resources of your own that each takes.")
-    custom_resources_per_learner: dict[str, Any] = setting({}, "The same for a learner.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +28,12 @@ class PolicySettings(Settings):
     policy_model: str = setting("tiny", '"tiny", "smollm2-135m", a folder in Hugging Face\'s layout, or a hub id.')
     dtype: Dtype = setting(
         "float32",
-        "Type of the learner's weights; only those of a model frozen beside adapters may be other than float32. On a GPU "
-        "the passes run in bfloat16 autocast.",
+        "Type of the learner's weights; only those of a model frozen beside adapters may be other than float32. On a "
+        "GPU the passes run in bfloat16 autocast.",
     )
     trust_remote_code: bool = setting(False, "Whether the checkpoint's folder may run code.")
     num_threads: int | None = setting(
-        None, "Torch threads of each process; None leaves torch's choice.", ">= 1", _at_least_1
+        None, "Torch threads of each process; None leaves torch's choice.", ">= 1", at_least_1
     )
 
 
@@ -108,10 +41,8 @@ class PolicySettings(Settings):
 class LoraSettings(Settings):
     """A low-rank adapter that is trained in the model's place (LoRA), see `updating.lora`: `agents(...)`."""
 
-    lora_rank: int | None = setting(None, "Rank r of the adapters; None trains every weight.", ">= 1", _at_least_1)
-    lora_alpha: float | None = setting(
-        None, "The adapters' part counts alpha / r times; None is 2 r.", "> 0", _positive
-    )
+    lora_rank: int | None = setting(None, "Rank r of the adapters; None trains every weight.", ">= 1", at_least_1)
+    lora_alpha: float | None = setting(None, "The adapters' part counts alpha / r times; None is 2 r.", "> 0", positive)
     lora_targets: str = setting(
         "all-linear", 'Layers with an adapter: "all-linear", or names such as "q_proj,v_proj".', "not empty", bool
     )
@@ -135,19 +66,19 @@ class EngineSettings(Settings):
         "engines share the learners' GPUs: Ray reserves none for the env runners, and each takes that many of its "
         "machine's.",
         ">= 1",
-        _at_least_1,
+        at_least_1,
     )
     weight_transfer: WeightTransfer = setting("auto", "How the weights travel; see `weights.paths`.")
     sleep_during_update: bool = setting(
         False, "Whether the engines free weights and KV cache while a learner on the same GPU updates."
     )
-    sync_timeout_s: float = setting(120.0, "Bound on handing the weights to the engines, seconds.", "> 0", _positive)
+    sync_timeout_s: float = setting(120.0, "Bound on handing the weights to the engines, seconds.", "> 0", positive)
     sync_check_bound: float | None = setting(
         0.05,
         "After each sync engine and learner may differ by this much on a fixed prompt, mean nats a token. The default "
         "leaves room for a bfloat16 engine; None does not compare.",
         ">= 0",
-        _not_negative,
+        not_negative,
     )
 
 
@@ -155,13 +86,13 @@ class EngineSettings(Settings):
 class SamplingSettings(Settings):
     """What is sampled for a step: `training(...)`."""
 
-    num_prompts: int = setting(32, "N, problems a step.", ">= 1", _at_least_1)
-    group_size: int = setting(8, "G, completions a problem; most advantages need two or more.", ">= 1", _at_least_1)
+    num_prompts: int = setting(32, "N, problems a step.", ">= 1", at_least_1)
+    group_size: int = setting(8, "G, completions a problem; most advantages need two or more.", ">= 1", at_least_1)
     temperature: float = setting(
         1.0,
         "Of the training samples, and of the log-probs they are trained with.",
         "> 0 (the completions of a greedy group are all the same)",
-        _positive,
+        positive,
     )
     top_p: float = setting(
         1.0,
@@ -169,20 +100,20 @@ class SamplingSettings(Settings):
         "that is 1.0: the learner scores the whole distribution",
         lambda value: value == 1.0,
     )
-    max_prompt_tokens: int = setting(512, "Problems with longer prompts are replaced.", ">= 1", _at_least_1)
-    max_tokens: int = setting(256, "Most tokens of a completion, the end token included.", ">= 1", _at_least_1)
+    max_prompt_tokens: int = setting(512, "Problems with longer prompts are replaced.", ">= 1", at_least_1)
+    max_tokens: int = setting(256, "Most tokens of a completion, the end token included.", ">= 1", at_least_1)
     max_episode_tokens: int | None = setting(
         None,
         "In an environment of several turns no turn begins once prompt, completions and the user's messages have this "
         "many tokens; the rewards so far stand. None: while the context has room.",
         ">= 1",
-        _at_least_1,
+        at_least_1,
     )
     dynamic_sampling: bool = setting(
         False, "Replace zero-variance groups by new problems; see `sampling.refills`.", published=True
     )
     max_refills: int = setting(
-        4, "Rounds of replacement in a step, after which such groups stay.", ">= 0", _not_negative
+        4, "Rounds of replacement in a step, after which such groups stay.", ">= 0", not_negative
     )
 
 
@@ -208,10 +139,10 @@ class AdvantageSettings(Settings):
         "The last tokens before max_tokens, in which a completion's reward falls by up to overlong_penalty (in several "
         "turns each turn's); below 1 a share of max_tokens; 0 is off. See `objectives.reward_shaping`.",
         ">= 0",
-        _not_negative,
+        not_negative,
         published=True,
     )
-    overlong_penalty: float = setting(1.0, "See overlong_buffer.", ">= 0", _not_negative, published=True)
+    overlong_penalty: float = setting(1.0, "See overlong_buffer.", ">= 0", not_negative, published=True)
 
     @property
     def use_critic(self) -> bool:
@@ -228,21 +159,21 @@ class AdvantageSettings(Settings):
 class CriticSettings(Settings):
     """PPO's critic, a value head on the policy's own transformer, with advantage="gae": `training(...)`."""
 
-    gamma: float = setting(1.0, "Discount a token; see `objectives.gae`.", "in [0, 1]", _share, published=True)
+    gamma: float = setting(1.0, "Discount a token; see `objectives.gae`.", "in [0, 1]", share, published=True)
     lambda_: float = setting(
-        1.0, "Weight of the longer estimates; 1 is the return less the value.", "in [0, 1]", _share, published=True
+        1.0, "Weight of the longer estimates; 1 is the return less the value.", "in [0, 1]", share, published=True
     )
     whiten_advantages: bool = setting(
         True, "Bring the advantages of a batch's tokens to mean 0 and deviation 1.", published=True
     )
     vf_loss_coeff: float = setting(
-        0.1, "Weight of the value loss; it reaches the transformer too.", ">= 0", _not_negative, published=True
+        0.1, "Weight of the value loss; it reaches the transformer too.", ">= 0", not_negative, published=True
     )
     vf_clip_param: float | None = setting(
-        None, "Largest squared error of a value that counts; None is no bound.", "> 0", _positive, published=True
+        None, "Largest squared error of a value that counts; None is no bound.", "> 0", positive, published=True
     )
     vf_lr: float = setting(
-        1e-4, "Learning rate of the value head, which starts from zero; small models bear more.", ">= 0", _not_negative
+        1e-4, "Learning rate of the value head, which starts from zero; small models bear more.", ">= 0", not_negative
     )
 
 
@@ -251,20 +182,20 @@ class UpdateSettings(Settings):
     """The optimizer steps on a batch, and their memory: `training(...)`."""
 
     lr: float | Schedule = setting(
-        1e-6, "AdamW's learning rate; see `support.schedules`.", f">= 0, {SCHEDULE_WORDS}", scheduled(_not_negative)
+        1e-6, "AdamW's learning rate; see `support.schedules`.", f">= 0, {SCHEDULE_WORDS}", scheduled(not_negative)
     )
     update_timeout_s: float = setting(
         3600.0,
         "Bound on a call to remote learners, seconds: one that hangs ends the run. The driver's own has none.",
         "> 0",
-        _positive,
+        positive,
     )
     grad_clip: float | None = setting(
-        1.0, "Largest norm of the gradient of the policy, and of the value head; None is no bound.", "> 0", _positive
+        1.0, "Largest norm of the gradient of the policy, and of the value head; None is no bound.", "> 0", positive
     )
-    num_epochs: int = setting(1, "Passes over the batch.", ">= 1", _at_least_1)
+    num_epochs: int = setting(1, "Passes over the batch.", ">= 1", at_least_1)
     minibatch_size: int | None = setting(
-        None, "Sequences of an optimizer step, over all learners; None takes all N * G.", ">= 1", _at_least_1
+        None, "Sequences of an optimizer step, over all learners; None takes all N * G.", ">= 1", at_least_1
     )
     aggregation: Aggregation = setting(
         "token-mean", "How token losses become one number; see `objectives.reductions`.", published=True
@@ -277,10 +208,10 @@ class UpdateSettings(Settings):
     adam_betas: tuple[float, float] = setting(
         (0.9, 0.95), "Of AdamW.", "in [0, 1)", lambda betas: all(0 <= beta < 1 for beta in betas)
     )
-    adam_epsilon: float = setting(1e-8, "Of AdamW.", ">= 0", _not_negative)
-    weight_decay: float = setting(0.0, "Of AdamW.", ">= 0", _not_negative)
-    micro_batch_tokens: int = setting(16_384, "Most padded tokens in one forward pass.", ">= 1", _at_least_1)
-    max_logits: int = setting(2**25, "Most logits in memory at once, in elements.", ">= 1", _at_least_1)
+    adam_epsilon: float = setting(1e-8, "Of AdamW.", ">= 0", not_negative)
+    weight_decay: float = setting(0.0, "Of AdamW.", ">= 0", not_negative)
+    micro_batch_tokens: int = setting(16_384, "Most padded tokens in one forward pass.", ">= 1", at_least_1)
+    max_logits: int = setting(2**25, "Most logits in memory at once, in elements.", ">= 1", at_least_1)
     share_prompts: bool = setting(
         True,
         "Score a group's prompt once for all its completions; see `objectives.packing`. A model whose log-probs that "

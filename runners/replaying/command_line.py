@@ -12,7 +12,8 @@ from runners.replaying.dumps import Outcome, read_rollouts
 from runners.rllib import cluster
 from runners.run_folder.folder import read_run_config
 from runners.run_options import build_config
-from runners.settings import AGENT_NOUNS, ResourceSettings
+from runners.run_settings import ResourceSettings
+from runners.settings import AGENT_NOUNS
 from runners.support.assignments import assignments
 from runners.support.errors import UserError, users_mistakes
 from runners.support.settings import fields_of

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 import torch
 
-from runners.settings import ResourceSettings
+from runners.run_settings import ResourceSettings
 
 _PROCESSES_A_CORE = 16
 

@@ -62,8 +62,8 @@ def check_together(config: Any) -> None:
         (
             "dtype",
             config.dtype == "float32" or config.lora_rank is not None,
-            '"float32" where every weight is trained, since others round small updates away (on a GPU the passes run in '
-            "bfloat16 all the same); with adapters (lora_rank) the frozen model may have another",
+            '"float32" where every weight is trained, since others round small updates away (on a GPU the passes run '
+            "in bfloat16 all the same); with adapters (lora_rank) the frozen model may have another",
         ),
         ("fully_shard", not config.fully_shard or learners > 1, "False with fewer than two learners"),
         (

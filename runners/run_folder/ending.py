@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from runners.run_folder.conditions import parse_condition
-from runners.settings import RunSettings
+from runners.run_settings import RunSettings
 
 
 class Ending:

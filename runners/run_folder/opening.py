@@ -12,7 +12,7 @@ from runners.checks import Checked, check_run
 from runners.run_folder.differences import differences
 from runners.run_folder.folder import Checkpoint, RunFolder
 from runners.run_options import run_settings, with_options
-from runners.settings import RunSettings
+from runners.run_settings import RunSettings
 from runners.support.provenance import provenance
 from runners.support.settings import from_mapping
 

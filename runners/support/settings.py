@@ -41,6 +41,26 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def at_least_1(value: float) -> bool:
+    """Returns whether value >= 1."""
+    return value >= 1
+
+
+def not_negative(value: float) -> bool:
+    """Returns whether value >= 0."""
+    return value >= 0
+
+
+def positive(value: float) -> bool:
+    """Returns whether value > 0."""
+    return value > 0
+
+
+def share(value: float) -> bool:
+    """Returns whether value is in [0, 1]."""
+    return 0 <= value <= 1
+
+
 class Settings:
     """Base of frozen dataclasses whose fields are made by `setting`.
 

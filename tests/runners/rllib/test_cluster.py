@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runners.rllib.cluster import check_resources
-from runners.settings import ResourceSettings
+from runners.run_settings import ResourceSettings
 from tests.runners.command_line import SMALL, command, run
 
 

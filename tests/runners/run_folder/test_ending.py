@@ -10,7 +10,7 @@ from runners.run_folder.best import is_better
 from runners.run_folder.conditions import parse_condition
 from runners.run_folder.ending import Ending
 from runners.run_folder.interrupts import Interrupts
-from runners.settings import RunSettings
+from runners.run_settings import RunSettings
 
 
 @pytest.mark.parametrize(
