@@ -322,7 +322,7 @@ class TestSettings:
 
     def test_an_environment_of_tune_is_refused_with_what_to_do(self, build):
         tune.register_env("mine", lambda context: None)
-        with pytest.raises(ValueError, match=r"no environment 'mine'.*with Gymnasium.*register_env is not asked"):
+        with pytest.raises(ValueError, match=r"--env 'mine'.*with Gymnasium.*register_env is not asked"):
             build(small_config("mine", {}))
 
     def test_evaluation_samples_as_evaluation_config_says(self, build, monkeypatch):
