@@ -12,6 +12,11 @@ from pathlib import Path
 _RUNNERS = Path(__file__).resolve().parent
 sys.path[:] = [str(_RUNNERS.parent), *(entry for entry in sys.path if entry != str(_RUNNERS))]
 
+try:
+    import runners  # noqa: F401
+except ImportError as error:  # another `agents` is in its place
+    sys.exit(f"error: {error}")
+
 from runners.evaluation.command_line import main  # noqa: E402
 
 if __name__ == "__main__":

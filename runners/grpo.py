@@ -21,6 +21,11 @@ sys.path[:] = [str(_RUNNERS.parent), *(entry for entry in sys.path if entry != s
 # shared one spinning can cost ten times the step. OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+try:
+    import runners  # noqa: F401
+except ImportError as error:  # another `agents` is in its place
+    sys.exit(f"error: {error}")
+
 from runners.run_options import build_config, parse_args  # noqa: E402
 from runners.support.errors import UserError, users_mistakes  # noqa: E402
 
