@@ -51,7 +51,8 @@ class GSM8KTokensEnv(WithProblems, gym.Env[Observation, int | np.integer]):
     to 255 are the bytes of UTF-8, 256 is the end. With `alphabet="0123456789"` only these characters can be written:
     `Discrete(11)`, where action i is the i-th character and the last action, 10, is the end.
     `env.get_wrapper_attr("action_token_ids")` has the token id of every action. Anything outside the space raises
-    `gymnasium.error.InvalidAction`.
+    `gymnasium.error.InvalidAction`. `action_masks()` leaves out special tokens but the end, for sb3-contrib's
+    `MaskablePPO`.
 
     ## Observation Space
 
@@ -222,6 +223,15 @@ class GSM8KTokensEnv(WithProblems, gym.Env[Observation, int | np.integer]):
         _, reward, terminated, truncated, info = self._text_env.step(completion)
         info |= {"completion": completion, "finish_reason": self._finish_reason}
         return self._observe(), reward, terminated, truncated, info
+
+    def action_masks(self) -> np.ndarray:
+        """Returns bool [A], True for the actions that write text or end it, the same at every step.
+
+        Special tokens but the end are False: they may be written, and take up a place. The name and the form are those
+        that sb3-contrib's ``MaskablePPO`` asks for.
+        """
+        special = np.isin(self.action_token_ids, self.vocabulary.special_token_ids)
+        return ~special | (self.action_token_ids == self.vocabulary.end_token_id)
 
     def render(self) -> str | None:  # type: ignore[override]  # Gymnasium's annotation omits the "ansi" mode's str
         """Returns the dialogue so far as text, if ``render_mode="ansi"``.

@@ -26,7 +26,8 @@ class GSM8KVectorEnv(WithProblems, VectorEnv[tuple[str, ...], Sequence[str] | np
     It behaves as Gymnasium's ``SyncVectorEnv`` with ``AutoresetMode.SAME_STEP`` does over the same environments, and
     equally seeded the two give equal observations, rewards and infos. No step is lost to resets: every ``step`` grades
     ``num_envs`` completions, and the observations it returns are the next problems. The ended episodes' ``correct``,
-    ``extracted`` and ``method`` are in ``infos["final_info"]``.
+    ``extracted`` and ``method`` are in ``infos["final_info"]``. With ``NEXT_STEP`` every second step would only reset;
+    for a script that wants it, ``gym.make_vec(..., vectorization_mode="sync")`` is Gymnasium's own form.
 
     ```python
     >>> import gymnasium as gym

@@ -19,10 +19,12 @@ class Vocabulary(ABC):
     Attributes:
         size: The number of tokens V.
         end_token_id: The token that ends a completion.
+        special_token_ids: Tokens that stand for no text, the end among them.
     """
 
     size: int
     end_token_id: int
+    special_token_ids: Sequence[int]
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -56,6 +58,7 @@ class ByteVocabulary(Vocabulary):
 
     size = 257
     end_token_id = 256
+    special_token_ids = (256,)
 
     def __init__(self) -> None:
         super().__init__(BYTES)
@@ -107,6 +110,7 @@ class PretrainedVocabulary(Vocabulary):
             )
         self.size = len(self._tokenizer)
         self.end_token_id = self._tokenizer.eos_token_id
+        self.special_token_ids = self._tokenizer.all_special_ids
 
     def encode(self, text: str) -> list[int]:
         """Returns the ids of a text, without special tokens."""

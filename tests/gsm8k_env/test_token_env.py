@@ -323,3 +323,15 @@ def test_the_default_vocabulary_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_action_masks_leave_out_special_tokens_but_the_end() -> None:
+    assert make(**SMALL).get_wrapper_attr("action_masks")().tolist() == [True] * 11
+    env = make(tokenizer=TINY)
+    env.reset(seed=0)
+    masks, vocabulary = env.get_wrapper_attr("action_masks")(), env.unwrapped.vocabulary
+    assert masks.dtype == np.bool_ and masks.shape == (env.action_space.n,)
+    left_out = [vocabulary._tokenizer.convert_ids_to_tokens(int(i)) for i in np.flatnonzero(~masks)]
+    assert sorted(left_out) == ["<|assistant|>", "<|pad|>", "<|user|>"]
+    assert masks[vocabulary.end_token_id]
+    assert env.step(int(np.flatnonzero(~masks)[0]))[1:3] == (0.0, False), "of little use, and allowed"
