@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 from agents.engine_output import EngineOutput
+from agents.http_client import MissingEndpointError
 from agents.sglang_agent.sampling import outputs, seeded_singles
 from agents.sglang_agent.weight_loading import SIZES, WeightLoading
 from agents.weight_loader import WeightPart
@@ -72,6 +73,8 @@ class Engine:
             # The method of this name would open the handles here, and this process must not.
             request = UpdateWeightsFromTensorReqInput(**arguments)
             success, message, *_ = self._run(self._engine.tokenizer_manager.update_weights_from_tensor(request, None))
+        elif not hasattr(self._engine, name):
+            raise MissingEndpointError(f"This SGLang has no {name}.")
         else:
             success, message, *_ = getattr(self._engine, name)(**arguments)
         if not success:

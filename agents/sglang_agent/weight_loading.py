@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from agents.http_client import MissingEndpointError
 from agents.weight_group import WeightGroup
 from agents.weight_sources import Handles, RemoteSource, WeightsFile
 
@@ -16,7 +17,8 @@ class WeightLoading:
     """Loads weights into an engine or a server, which is in one weight group at a time.
 
     Args:
-        call: Makes one of SGLang's calls, by name and with keyword arguments, and raises where it fails.
+        call: Makes one of SGLang's calls, by name and with keyword arguments, and raises where it fails: a
+            `MissingEndpointError` where this SGLang has no such call.
     """
 
     def __init__(self, call: Callable[[str, dict[str, Any]], object]) -> None:
@@ -53,7 +55,11 @@ class WeightLoading:
         self._group_name = group.name
 
     def _update(self, name: str, arguments: dict[str, Any]) -> None:
-        self._call("begin_weight_update", {})
+        try:
+            self._call("begin_weight_update", {})
+        except MissingEndpointError:  # SGLang 0.5.20 and older
+            self._call(name, arguments)
+            return
         try:
             self._call(name, arguments)
         finally:

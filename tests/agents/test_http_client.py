@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
@@ -15,6 +17,7 @@ import torch
 from agents.base import EngineError
 from agents.http_client import API_KEY_VARIABLE, HttpClient, MissingEndpointError
 from agents.sglang_agent import SGLangAgent
+from agents.sglang_agent.engine import Engine
 from agents.vllm_agent import VLLMAgent
 from tests.agents.engines import free_port
 from tests.agents.learner_side import broadcast_of, new_group
@@ -190,3 +193,35 @@ def test_sglang_is_in_one_group_at_a_time_and_closes_an_update_that_fails(
         agent.load_weights(second, 2)
     assert Handler.asked == [f"/{path}" for path in update]
     assert agent.policy_version == 1
+
+
+def test_sglang_before_weight_sessions_is_not_held_to_them(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As 0.5.18 to 0.5.20 are, which the extra "sglang" admits."""
+    known = ["init_weights_update_group", "update_weights_from_distributed"]
+    monkeypatch.setattr(Handler, "answers", server_info() | {f"/{path}": {} for path in known})
+    agent = SGLangAgent("tiny", url=url)
+    weights = {name: torch.zeros(shape) for name, shape in agent._shapes.items()}
+    agent.load_weights(broadcast_of(weights, new_group()), 1)
+    assert agent.policy_version == 1
+    assert [path for path in Handler.asked if "update_weights" in path] == ["/update_weights_from_distributed"]
+
+
+def test_an_sglang_engine_without_weight_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    updated = []
+
+    class Old:
+        def __init__(self, **options: Any) -> None: ...
+
+        def init_weights_update_group(self, **arguments: Any) -> tuple[bool, str]:
+            return True, ""
+
+        def update_weights_from_distributed(self, **arguments: Any) -> tuple[bool, str]:
+            updated.append(arguments["names"])
+            return True, ""
+
+    monkeypatch.setitem(sys.modules, "sglang", types.SimpleNamespace(Engine=Old))
+    monkeypatch.setitem(
+        sys.modules, "sglang.srt.managers.io_struct", types.SimpleNamespace(UpdateWeightsFromTensorReqInput=None)
+    )
+    Engine({}).load_weights(broadcast_of({"a": torch.zeros(2)}, new_group()), lambda: None)
+    assert updated == [["a"]]
