@@ -59,7 +59,9 @@ class ScorerCheck:
         batch = self._batch(length)
         own = self._scorer.model_logprobs({name: column[[0, -1]] for name, column in batch.items()})
         if not own.isfinite().all():
-            raise ValueError(f"{self._name} gives log-probs that are not finite: its weights are broken.")
+            raise ValueError(
+                f"{self._name} gives log-probs that are not finite: NaN or inf stands in the model's files."
+            )
         sharing = self._scorer.shared_tokens > 0
         fault = self._fault(batch, own, shared_tokens=length) if sharing else None
         if sharing and fault is None:
