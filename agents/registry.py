@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any
 
 from agents.base import Agent
 from agents.names import did_you_mean
+from agents.options import check_options
 
 ENTRY_POINT_GROUP = "gsm8k_env.agents"
 
@@ -60,7 +60,7 @@ def make(name: str, **options: Any) -> Agent:
         **options: Passed to the agent untouched, such as `model` and the engine's own options.
 
     Raises:
-        ValueError: For an unknown name or option; the message lists the known ones.
+        ValueError: For an unknown name or option, which lists the known ones, or a value that an option cannot have.
         ImportError: If the engine is not installed; the message says the command that installs it.
     """
     target = find(name, **options)
@@ -77,7 +77,7 @@ def find(name: str, **options: Any) -> Callable[..., Agent]:
     module, _, attribute = known[name].partition(":")
     with _named_packages(name):
         target: Callable[..., Agent] = getattr(importlib.import_module(module), attribute)
-    _check_options(name, target, options)
+    check_options(name, target, options)
     return target
 
 
@@ -91,16 +91,3 @@ def _named_packages(name: str) -> Iterator[None]:
         if package not in _INSTALL:
             raise
         raise ImportError(f"The agent {name!r} needs the package {package!r}: {_INSTALL[package]}") from error
-
-
-def _check_options(name: str, target: Callable[..., Agent], options: Mapping[str, Any]) -> None:
-    """Refuses an option that the agent does not name; one with `**options` hands them to its engine, which does."""
-    parameters = inspect.signature(target).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    for option in options:
-        if option not in parameters:
-            hint = did_you_mean(option, parameters)
-            raise ValueError(
-                f"The agent {name!r} has no option {option!r}.{hint} Its options: {', '.join(parameters)}."
-            )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from agents.values import at_least_1, positive
 from runners.run_folder.conditions import is_steps, parse_condition
-from runners.support.settings import Settings, at_least_1, not_negative, positive, setting
+from runners.support.settings import Settings, not_negative, setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

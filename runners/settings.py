@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from agents.values import at_least_1, positive
 from runners.objectives.advantages import ADVANTAGES
 from runners.objectives.algorithms import ALGORITHMS
 from runners.objectives.objective import ObjectiveConfig
 from runners.objectives.reductions import Aggregation
 from runners.run_settings import ResourceSettings, RunSettings
 from runners.support.schedules import SCHEDULE_WORDS, Schedule, scheduled
-from runners.support.settings import Settings, at_least_1, default_of, fields_of, not_negative, positive, setting, share
+from runners.support.settings import Settings, default_of, fields_of, not_negative, setting, share
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 WeightTransfer = Literal["auto", "object_store", "ipc", "collective"]

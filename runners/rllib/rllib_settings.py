@@ -7,9 +7,10 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
+from agents.values import fits
 from runners.rllib.private import DEPRECATED_VALUE
 from runners.settings import AGENT_NOUNS, TRAINING_NOUNS, SamplingSettings
-from runners.support.settings import fields_of, fits
+from runners.support.settings import fields_of
 
 # What counts beside `callbacks(...)`. The last line is RLlib's own book-keeping.
 _READ = """
