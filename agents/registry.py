@@ -52,7 +52,7 @@ def registered() -> dict[str, str]:
     return {**installed, **_SHIPPED, **_registered}
 
 
-def make(name: str, **options: Any) -> Agent:
+def make(name: str, /, **options: Any) -> Agent:
     """Makes the agent registered under `name`.
 
     Args:
@@ -68,15 +68,20 @@ def make(name: str, **options: Any) -> Agent:
         return target(**options)
 
 
-def find(name: str, **options: Any) -> Callable[..., Agent]:
+def find(name: str, /, **options: Any) -> Callable[..., Agent]:
     """Returns the class of the agent registered under `name`, which takes these options. Raises as `make` does."""
     known = {**registered(), **({name: name} if ":" in name else {})}
     if name not in known:
         hint = did_you_mean(name, known)
         raise ValueError(f"No agent is called {name!r}.{hint} Known: {', '.join(sorted(known))}.")
     module, _, attribute = known[name].partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+        raise ValueError(f"No agent is called {name!r}: one of your own is named package.module:Class.")
     with _named_packages(name):
-        target: Callable[..., Agent] = getattr(importlib.import_module(module), attribute)
+        found = importlib.import_module(module)
+    target: Any = getattr(found, attribute, None)
+    if not callable(target):
+        raise ValueError(f"The agent {name!r}: {module} has no class {attribute!r}.")
     check_options(name, target, options)
     return target
 
@@ -89,5 +94,5 @@ def _named_packages(name: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _INSTALL:
-            raise
+            raise ModuleNotFoundError(f"The agent {name!r} cannot be imported: {error}.", name=error.name) from error
         raise ImportError(f"The agent {name!r} needs the package {package!r}: {_INSTALL[package]}") from error

@@ -60,7 +60,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Checks every field by itself; what concerns several is the subclass's."""
-        hints = typing.get_type_hints(type(self))
+        hints = typing.get_type_hints(type(self), include_extras=True)
         for field in dataclasses.fields(typing.cast(Any, self)):
             value, ok = getattr(self, field.name), field.metadata["ok"]
             if not fits(value, hints[field.name]) or (value is not None and not ok(value)):
@@ -106,7 +106,7 @@ def tables(nouns: Iterable[type]) -> str:
     """Returns a table of settings for each dataclass under its first line, as docs/settings.md shows them."""
     blocks = []
     for noun in nouns:
-        hints = typing.get_type_hints(noun)
+        hints = typing.get_type_hints(noun, include_extras=True)
         rows = [
             f"| `{field.name}` | `{default_of(field)!r}` | {_allowed_words(field, hints)} "
             f"| {field.metadata['meaning']} |"
