@@ -85,7 +85,7 @@ def refused(tmp_path, capsys, no_ray):
         (["--env-option", "id=x"], "'id' is no option of an environment"),
         (["--env-option", "max_episode_steps=x"], "max_episode_steps='x': it must be an int >= 1, or -1 for no limit"),
         (["--env-option", "max_episode_steps=0"], "max_episode_steps=0: it must be an int >= 1, or -1 for no limit"),
-        (["--set", "advantage=.x:y"], "The advantage '.x:y' is not of the form package.module:name"),
+        (["--set", "advantage=.x:y"], "The advantage estimator '.x:y' is not of the form package.module:name"),
         (
             ["--set", "advantage=json:loads"],
             "'json:loads' is not called with (rewards, group_ids): too many positional",
@@ -164,7 +164,7 @@ def without_tokenizer(folder):
         (lambda folder: (folder / "model.safetensors").unlink(), "is not whole: model.safetensors missing or cut"),
         (written("model.safetensors.index.json", '{"weight_map": 3}'), "is not whole: model.safetensors.index.json"),
         (written("chat_template.jinja", "{% for %}"), "has a chat template or a generation_config.json that cannot be"),
-        (written("chat_template.jinja", "{{ raise_exception('no') }}"), "cannot be used: no"),
+        (written("chat_template.jinja", "{{ raise_exception('no') }}"), "has a chat template or a generation_config.json that cannot be used: no"),
         (written("generation_config.json", "{"), "has a chat template or a generation_config.json that cannot be"),
     ],
 )
