@@ -24,11 +24,13 @@ def start(resources: ResourceSettings) -> None:
     Raises:
         ValueError: If Ray does not have what is asked for: it would wait for that for ever.
     """
-    if not resources.num_learners and resources.num_gpus_per_learner > torch.cuda.device_count():
-        raise ValueError(
-            f"num_gpus_per_learner={resources.num_gpus_per_learner:g} with num_learners=0, but this process sees "
-            f"{torch.cuda.device_count()} GPUs: leave it out, or give --num-learners."
-        )
+    for kind in ("learner", "env_runner"):
+        gpus = getattr(resources, f"num_gpus_per_{kind}")
+        if not getattr(resources, f"num_{kind}s") and gpus > torch.cuda.device_count():
+            raise ValueError(
+                f"num_gpus_per_{kind}={gpus:g} with num_{kind}s=0, but this process sees {torch.cuda.device_count()} "
+                f"GPUs: leave it out, or give --num-{kind.replace('_', '-')}s."
+            )
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {}
     if not os.environ.get("RAY_ADDRESS"):
