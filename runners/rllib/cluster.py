@@ -14,10 +14,10 @@ from typing import Any
 if not os.environ.get("RAY_ADDRESS"):
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
-import ray  # noqa: E402
-import torch  # noqa: E402
+import ray
+import torch
 
-from runners.run_settings import ResourceSettings  # noqa: E402
+from runners.run_settings import ResourceSettings
 
 _PROCESSES_A_CORE = 16
 _TOKEN_VARIABLES = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
@@ -47,8 +47,8 @@ def start(resources: ResourceSettings) -> None:
                 f"{_PROCESSES_A_CORE} processes for each of this machine's {cores} cores: lower them, or join a "
                 "cluster with RAY_ADDRESS."
             )
-        # Else Ray writes one to ~/.ray/auth_token. `ray start --head` follows that file and other nodes do not: they could
-        # not join.
+        # Else Ray writes one to ~/.ray/auth_token, which `ray start --head` follows and `ray start --address` does not:
+        # a second node could not join.
         if not os.environ.keys() & _TOKEN_VARIABLES:
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         options = {
