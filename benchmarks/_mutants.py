@@ -143,7 +143,11 @@ def excluded(source: str) -> list[Span]:
             nodes += [node.exc, node.cause]
         elif isinstance(node, ast.Assert) or (isinstance(node, ast.Assign) and "__all__" in ast.unparse(node.targets)):
             nodes.append(node)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("logger.warning", "logger.info", "warnings.warn"):
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "logger.warning",
+            "logger.info",
+            "warnings.warn",
+        ):
             nodes += [*node.args, *node.keywords]
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             for decorator in node.decorator_list:
