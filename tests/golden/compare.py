@@ -29,6 +29,8 @@ RENAMED: dict[str, str | None] = {
     "learner/logprob_diff_mean": "learner/rollout_logprob_diff_mean",
     "learner/logprob_diff_max": "learner/rollout_logprob_diff_max",
     "rollouts/flat_group_share": "rollouts/zero_variance_share",
+    # Of a fixed prompt; now of the step's own.
+    "rollouts/sync_logprob_diff": None,
 }
 # In vLLM's environment alone. SGLang is none: on a CPU it refuses deterministic inference, and so seeds no request.
 ENGINES = ("vllm",)

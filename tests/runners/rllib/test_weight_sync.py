@@ -174,6 +174,7 @@ class TestTheCheck:
         with pytest.raises(RuntimeError, match=r"policy version 2, .* log-probs moved .* times as far"):
             algo.train()
 
+    @pytest.mark.slow
     def test_the_env_runner_is_named(self, build):
         algo = build(small_config(lr=1e-6).env_runners(num_env_runners=2, env_runner_cls=SecondFallsBehind))
         with pytest.raises(RuntimeError, match="of env runner 2 does not run the learner's weights"):
