@@ -28,7 +28,7 @@ class Case:
 
 
 def _is_actor(name: str) -> Callable[[psutil.Process], bool]:
-    return lambda process: " ".join(process.cmdline()).startswith(f"ray::{name}")
+    return lambda process: any(part.startswith("ray::") and name in part for part in process.cmdline())
 
 
 def _is_driver(process: psutil.Process) -> bool:
@@ -39,7 +39,10 @@ def _is_engine(process: psutil.Process) -> bool:
     return "agents.engine_child" in " ".join(process.cmdline())
 
 
-_ENV_RUNNER, _LEARNER = _is_actor("TextEnvRunner"), _is_actor("GRPOLearner")
+_ENV_RUNNER, _LEARNER = (
+    _is_actor("TextEnvRunner"),
+    _is_actor("_WrappedExecutable"),
+)  # the name that Ray knows a learner by
 CASES = {
     "driver": Case(resources={}, is_victim=_is_driver, ends=True),
     "the only env runner": Case(resources={"num_env_runners": 1}, is_victim=_ENV_RUNNER, ends=False),
