@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import shlex
+import os
 import subprocess
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from runners.comparing.records import TIMES
 from tests.launch.nodes import Nodes
 
 ROOT = Path(__file__).resolve().parent.parent
-_MARK, _SECOND = "KILLS_RUN", "KILLS_SECOND"
 _TIMEOUT_S = 900.0
 
 
@@ -32,18 +30,18 @@ class Command:
     """
 
     def __init__(self, python: str, arguments: list[str], folder: Path, nodes: Nodes | None = None) -> None:
-        self._folder, self._mark = folder, uuid.uuid4().hex
+        self._folder, self._nodes = folder, nodes
         command = [python, str(ROOT / "runners" / "grpo.py"), *arguments]
         if nodes is not None:
-            mark = {_MARK: self._mark}
-            self._process = nodes.start(0, command, NODE_RESOURCES='{"engine": 1}', **mark)
-            nodes.start(1, [], NODE_RESOURCES='{"engine": 1, "second": 1}', **{_SECOND: self._mark}, **mark)
+            self._process = nodes.start(0, command, NODE_RESOURCES='{"engine": 1}')
+            self._second = nodes.start(1, [], NODE_RESOURCES='{"engine": 1, "second": 1}')
             return
-        command = ["env", f"{_MARK}={self._mark}", *command]
         with folder.with_suffix(".log").open("a") as log:
-            log.write(f"$ {shlex.join(command)}\n")
-            log.flush()
             self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+
+    def output(self) -> str:
+        """Returns what was printed so far."""
+        return self._nodes.output(0) if self._nodes else self._folder.with_suffix(".log").read_text(encoding="utf-8")
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns the run's rows so far; one that is half written is left out."""
@@ -60,17 +58,12 @@ class Command:
         path = self._folder / "provenance.json"
         return len(json.loads(path.read_text(encoding="utf-8"))["sessions"]) if path.exists() else 0
 
-    def processes(self, second: bool = False) -> list[psutil.Process]:
-        """Returns what this start has begun and still lives, on the second node alone if asked."""
-        name = _SECOND if second else _MARK
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get(name) == self._mark and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except psutil.Error:  # gone meanwhile
-                continue
-        return found
+    def processes(
+        self, is_wanted: Callable[[psutil.Process], bool] = lambda process: True, *, second: bool = False
+    ) -> list[psutil.Process]:
+        """Returns those that this start has begun and that still live, of its session; or the second node's."""
+        session = self._second.pid if second else self._process.pid
+        return [process for process in psutil.process_iter() if _is_in(process, session) and is_wanted(process)]
 
     def wait_for(self, condition: Callable[[], bool]) -> int | None:
         """Waits until a condition holds or the command has ended; returns the exit code, None while it runs.
@@ -91,6 +84,13 @@ class Command:
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(1)
         return sorted(process.name() for process in left)
+
+
+def _is_in(process: psutil.Process, session: int) -> bool:
+    try:
+        return os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        return False
 
 
 def comparable(row: dict[str, Any]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def left_alone(case: Case, python: str, folder: Path) -> list[dict[str, Any]]:
     try:
         code = command.wait_for(lambda: False)
         if code:
-            raise RuntimeError(f"{folder}: the run that was left alone ended with {code}")
+            raise RuntimeError(f"The run that was left alone ended with {code}: {command.output()}")
         return [comparable(row) for row in command.rows()]
     finally:
         if nodes is not None:
@@ -82,7 +82,7 @@ def kill(case: Case, python: str, folder: Path, instant: float, expected: list[d
         # How long the first step takes is not known before its end.
         before = command.rows()[-1] if step else dict.fromkeys(_PHASES, _FIRST_STEP_S / len(_PHASES))
         time.sleep((instant - step) * sum(before[name] for name in _PHASES))
-        victims = [process for process in command.processes(case.second_node) if case.is_victim(process)]
+        victims = command.processes(case.is_victim, second=case.second_node)
         random.Random(instant).choice(victims).kill()
         killed, had = time.monotonic(), len(command.rows())
         code = command.wait_for(lambda: len(command.rows()) > had)

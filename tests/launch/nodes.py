@@ -35,10 +35,8 @@ class Nodes:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "RAY_TMPDIR": str(folder),
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            # Ray misses a dead node after 3 s instead of 25.
+            # Ray misses a dead node after 5 s instead of 25; how long it waits for the answer of a living one stays.
             "RAY_health_check_period_ms": "1000",
-            "RAY_health_check_timeout_ms": "1000",
-            "RAY_health_check_failure_threshold": "3",
             "SKYPILOT_NUM_NODES": "2",
             "SKYPILOT_NODE_IPS": "127.0.0.1\n127.0.0.1",
             "NODES_PORT": str(self.port),

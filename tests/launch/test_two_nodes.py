@@ -25,6 +25,7 @@ def nodes():
     nodes = Nodes(folder)
     yield nodes
     nodes.close()
+    print(nodes.output(0)[-4000:], nodes.output(1)[-2000:])  # shown if the test fails
     shutil.rmtree(folder, ignore_errors=True)
 
 
