@@ -87,10 +87,10 @@ def test_json_both_ways(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert client.get("/empty") is None
 
 
-def test_each_keeps_the_order(url: str) -> None:
+def test_calls_go_on_beside_each_other(url: str) -> None:
     client = HttpClient(url, timeout_s=5.0)
-    answers = client.each(lambda number: client.post("/echo", {"number": number})["body"]["number"], range(200))
-    assert answers == list(range(200))
+    begun = [client.begin(client.post, "/echo", {"number": number}) for number in range(200)]
+    assert [future.result()["body"]["number"] for future in begun] == list(range(200))
 
 
 @pytest.mark.parametrize(
