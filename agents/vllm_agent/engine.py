@@ -36,7 +36,9 @@ class Engine:
             ],
             use_tqdm=False,
         )
-        self._numbers.update(zip(names, (request.number for request in requests), strict=True))
+        for name, request in zip(names, requests, strict=True):
+            # An output has the first part alone; the rest makes the name unique.
+            self._numbers[name.split("-")[0]] = request.number
 
     def work(self, progress: Callable[[], None]) -> list[tuple[int, EngineOutput]] | None:
         """Does one engine step; returns the completions that it ended, by number."""
