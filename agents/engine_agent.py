@@ -16,12 +16,14 @@ import torch
 from agents.base import Completion, EngineError, SamplingParams
 from agents.engine_output import EngineOutput, EngineRequest
 from agents.engine_server import EngineServer
+from agents.http_client import Url
 from agents.models import resolve_model
 from agents.owned_engine import OwnedEngine
 from agents.singles import singles
 from agents.stop_text import tokens_to_stop
 from agents.text import TextAgent, check_prompts
-from agents.transformers_agent.loading import context_length, parameter_shapes
+from agents.transformers_agent.loading import DtypeName, context_length, parameter_shapes
+from agents.values import AtLeast1, Seconds
 from agents.weight_loader import WeightPart
 from agents.weight_sources import Arrays, WeightsFile, WeightSource
 from agents.weights import TensorSpec, check_specs, weights_folder
@@ -75,11 +77,11 @@ class EngineAgent(TextAgent):
         self,
         model: str = "tiny",
         *,
-        url: str | None = None,
-        dtype: str = "auto",
-        max_model_len: int | None = None,
-        timeout_s: float = 120.0,
-        start_timeout_s: float = 900.0,
+        url: Url | None = None,
+        dtype: DtypeName = "auto",
+        max_model_len: AtLeast1 | None = None,
+        timeout_s: Seconds = 120.0,
+        start_timeout_s: Seconds = 900.0,
         trust_remote_code: bool = False,
         sampling: SamplingParams | None = None,
         enable_sleep_mode: bool = False,

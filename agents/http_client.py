@@ -9,14 +9,22 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from agents.base import EngineError
+from agents.values import Allowed
 
 API_KEY_VARIABLE = "GSM8K_ENV_ENGINE_API_KEY"
 # Completions in flight at once; the engine batches them, so this only has to keep it full.
 CONCURRENCY = 256
 _T = TypeVar("_T")
+
+
+def _is_url(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
+
+
+Url = Annotated[str, Allowed("that begins with http:// or https://", _is_url)]
 
 
 class MissingEndpointError(ValueError):
@@ -36,7 +44,7 @@ class HttpClient:
     """
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
-        if not url.startswith(("http://", "https://")):
+        if not _is_url(url):
             raise ValueError(f"The engine's url {url!r} must begin with http:// or https://.")
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any
 
 from agents.base import Agent
 from agents.names import did_you_mean
+from agents.options import check_options
 
 ENTRY_POINT_GROUP = "gsm8k_env.agents"
 
@@ -52,7 +52,7 @@ def registered() -> dict[str, str]:
     return {**installed, **_SHIPPED, **_registered}
 
 
-def make(name: str, **options: Any) -> Agent:
+def make(name: str, /, **options: Any) -> Agent:
     """Makes the agent registered under `name`.
 
     Args:
@@ -60,7 +60,7 @@ def make(name: str, **options: Any) -> Agent:
         **options: Passed to the agent untouched, such as `model` and the engine's own options.
 
     Raises:
-        ValueError: For an unknown name or option; the message lists the known ones.
+        ValueError: For an unknown name or option, which lists the known ones, or a value that an option cannot have.
         ImportError: If the engine is not installed; the message says the command that installs it.
     """
     target = find(name, **options)
@@ -68,16 +68,21 @@ def make(name: str, **options: Any) -> Agent:
         return target(**options)
 
 
-def find(name: str, **options: Any) -> Callable[..., Agent]:
+def find(name: str, /, **options: Any) -> Callable[..., Agent]:
     """Returns the class of the agent registered under `name`, which takes these options. Raises as `make` does."""
     known = {**registered(), **({name: name} if ":" in name else {})}
     if name not in known:
         hint = did_you_mean(name, known)
         raise ValueError(f"No agent is called {name!r}.{hint} Known: {', '.join(sorted(known))}.")
     module, _, attribute = known[name].partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+        raise ValueError(f"No agent is called {name!r}: one of your own is named package.module:Class.")
     with _named_packages(name):
-        target: Callable[..., Agent] = getattr(importlib.import_module(module), attribute)
-    _check_options(name, target, options)
+        found = importlib.import_module(module)
+    target: Any = getattr(found, attribute, None)
+    if not callable(target):
+        raise ValueError(f"The agent {name!r}: {module} has no class {attribute!r}.")
+    check_options(name, target, options)
     return target
 
 
@@ -89,18 +94,5 @@ def _named_packages(name: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _INSTALL:
-            raise
+            raise ModuleNotFoundError(f"The agent {name!r} cannot be imported: {error}.", name=error.name) from error
         raise ImportError(f"The agent {name!r} needs the package {package!r}: {_INSTALL[package]}") from error
-
-
-def _check_options(name: str, target: Callable[..., Agent], options: Mapping[str, Any]) -> None:
-    """Refuses an option that the agent does not name; one with `**options` hands them to its engine, which does."""
-    parameters = inspect.signature(target).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    for option in options:
-        if option not in parameters:
-            hint = did_you_mean(option, parameters)
-            raise ValueError(
-                f"The agent {name!r} has no option {option!r}.{hint} Its options: {', '.join(parameters)}."
-            )

@@ -51,6 +51,8 @@ def prepare(
         ValueError: The source cannot be loaded, or an argument is wrong.
         OSError: The files cannot be written.
     """
+    if not os.fspath(output_dir):
+        raise ValueError("output_dir is empty: name the folder to write to.")
     if max_train_dataset_length is not None:
         check_count("max_train_dataset_length", max_train_dataset_length)
     source = resolve_dataset(dataset)
@@ -126,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m gsm8k_env.prepare",
+        usage=argparse.SUPPRESS,  # an error is one line
         description="Write GSM8K as train.parquet and validation.parquet, in the layout that SkyRL and verl read.",
     )
     parser.add_argument("--output_dir", required=True, metavar="DIR", help="the folder to write to")

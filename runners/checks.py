@@ -9,12 +9,13 @@ from typing import Any
 
 from agents.models import resolve_model
 from agents.registry import find
-from agents.text import load_tokenizer
+from agents.text import encode_chat, end_token_ids, load_tokenizer
 from runners.evaluation.config import model_fingerprint
 from runners.run_folder.read_back import broken_weights
 from runners.run_options import build_config
 from runners.run_settings import ResourceSettings, RunSettings
-from runners.sampling.environments import make_environment
+from runners.sampling.environments import make_environment, reset_alike
+from runners.sampling.rollout import GroupReset
 from runners.settings import AGENT_NOUNS, TRAINING_NOUNS, SamplingSettings
 from runners.support.settings import fields_of, from_mapping
 
@@ -127,10 +128,7 @@ def _problems(env_id: str, options: Mapping[str, Any]) -> _Problems:
         ValueError: If there is no such environment, it does not take these options, or its observation is no text.
     """
     env = make_environment(env_id, options)
-
-    returned = env.reset(seed=0)
-    if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[0], str):
-        raise ValueError(f"--env {env_id!r}: reset() returned {returned!r:.60}, not (a text, a dictionary).")
+    reset_alike([env], GroupReset(group_id=0, seed=0))
 
     def ask(name: str) -> Any:
         return env.get_wrapper_attr(name) if env.has_wrapper_attr(name) else None
@@ -157,16 +155,24 @@ def _has_no_template(model: str, trust_remote_code: bool) -> str:
     """Looks at a model's files; returns a note where it has no chat template, else nothing.
 
     Raises:
-        ValueError: If its tokenizer cannot be loaded, or a file of weights is cut short.
+        ValueError: If it cannot be prompted, or a file of weights is missing or cut short.
     """
     folder = resolve_model(model)
-    if any(folder.glob("*.safetensors")) and (broken := broken_weights(folder)):
+    if not any(folder.glob("*.bin")) and (broken := broken_weights(folder)):
         raise ValueError(f"The model {model!r} is not whole: {', '.join(broken)} missing or cut short in {folder}.")
     try:
         tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     except Exception as error:  # the library's readers raise many kinds, bare Exception among them
         first = str(error).strip().splitlines()[0]
         raise ValueError(f"The model {model!r} has no tokenizer that transformers can load: {first}") from error
+    try:
+        encode_chat(tokenizer, "2 + 2?")
+        end_token_ids(folder, tokenizer)
+    except Exception as error:  # of the template's language, raised by the template, or of a reader
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"The model {model!r} has a chat template or a generation_config.json that cannot be used: {first}"
+        ) from error
     if tokenizer.chat_template is None:
         return f"the model {model!r} has no chat template: prompts are the environment's plain text."
     return ""

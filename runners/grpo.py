@@ -9,6 +9,8 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,9 +50,12 @@ def train(run: Run) -> int:
 
     settings, folder, limits = run.settings, run.folder, RunSettings(**run.settings["run"])
     ending, dumps = Ending(limits), Dumps(folder.path, limits.dump_steps)
-    algo = _build(run)
     problems = "held-out problems" if run.held_out else "training problems"
-    with Interrupts(limits.interrupt_s) as interrupted, RunProgress(limits.steps, run.first, problems) as progress:
+    with (
+        _algorithm(run) as algo,
+        Interrupts(limits.interrupt_s) as interrupted,
+        RunProgress(limits.steps, run.first, problems) as progress,
+    ):
         progress.say(f"{settings['preset']}: {_describe(algo, settings)}")
         progress.say(f"run folder: {folder.path}" + (f", resumed after step {run.first}" if run.checkpoint else ""))
         for note in run.notes:
@@ -88,7 +93,6 @@ def train(run: Run) -> int:
         progress.say(f"{time.monotonic() - started:.0f} s; policy: {folder.path / 'policy'}; curve: {picture}")
         if interrupted.seen:
             progress.say(f"Interrupted after step {step}. Go on: {resume_command(folder.path)}")
-    algo.stop()
     return 130 if interrupted.seen else 0
 
 
@@ -127,17 +131,26 @@ def main(argv: list[str] | None = None) -> int:
     return code
 
 
-def _build(run: Run) -> Any:
-    """Starts Ray, and everything that the run names; goes on from its checkpoint."""
+@contextmanager
+def _algorithm(run: Run) -> Iterator[Any]:
+    """Starts Ray, and everything that the run names; goes on from its checkpoint.
+
+    However the run ends, the algorithm is stopped before Ray is: a group of learners that Python deletes later calls
+    them, and that starts or joins a Ray anew, and hangs.
+    """
     from runners.rllib import cluster
     from runners.run_settings import ResourceSettings
 
     with users_mistakes():
         cluster.start(ResourceSettings(**run.settings["resources"]))
         algo = build_config(run.settings).build_algo()
+    try:
         if run.checkpoint:
-            algo.restore_from_path(run.checkpoint.path)
-    return algo
+            with users_mistakes():
+                algo.restore_from_path(run.checkpoint.path)
+        yield algo
+    finally:
+        algo.stop()
 
 
 def _show_evaluation(algo: Any, folder: Any, progress: Any, row: dict[str, float]) -> None:

@@ -9,27 +9,20 @@ import os
 import sys
 import typing
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from runners.objectives.algorithms import command_line_help
 from runners.presets.loading import load_preset, preset_names
 from runners.run_settings import ResourceSettings, RunSettings
 from runners.settings import AGENT_NOUNS, RUN_NOUNS, TRAINING_NOUNS, algorithm_settings
 from runners.support.assignments import assignments
+from runners.support.parser import OneLineParser
 from runners.support.settings import fields_of, from_mapping, tables
 
 _DESCRIPTION = """Trains a language model with GRPO: `python runners/grpo.py`.
 
 Without options it trains the bundled model on built-in problems, which takes a few minutes on two CPU cores."""
 DEFAULT_PRESET = "tiny"
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; the options would be thirty."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exits with 2."""
-        self.exit(2, f"error: {message} (--help lists the options)\n")
 
 
 class SettingsHelp(argparse.Action):
@@ -46,7 +39,7 @@ class SettingsHelp(argparse.Action):
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Returns the command line's options, and all of it as `argv`; None stands for the preset's value."""
-    parser = _Parser(
+    parser = OneLineParser(
         description=_DESCRIPTION,
         epilog=f"algorithms (docs/algorithms.md):\n{command_line_help()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -123,10 +116,8 @@ def with_options(settings: dict[str, Any], args: argparse.Namespace) -> dict[str
     agents |= given(args, ("engine", "num_threads"))
     if args.model is not None:
         agents["policy_model"] = args.model
-    agents["engine_options"] = {
-        **agents.get("engine_options", {}),
-        **assignments(args.engine_option, "--engine-option"),
-    }
+    if isinstance(options := agents.get("engine_options", {}), dict):  # anything else is refused when it is checked
+        agents["engine_options"] = {**options, **assignments(args.engine_option, "--engine-option")}
     changes = assignments(args.set, "--set")
     algorithm = changes.get("algorithm") if args.algorithm is None else args.algorithm
     if algorithm is not None and algorithm != training.get("algorithm"):
@@ -145,6 +136,7 @@ def build_config(settings: dict[str, Any]) -> Any:
     from runners.rllib.grpo import GRPOConfig
 
     resources = dataclasses.asdict(from_mapping(ResourceSettings, settings["resources"]))
+    run = from_mapping(RunSettings, settings["run"])
     return (
         GRPOConfig()
         .environment(settings["environment"], env_config=settings["env_options"])
@@ -153,7 +145,8 @@ def build_config(settings: dict[str, Any]) -> Any:
         .env_runners(**{name: value for name, value in resources.items() if "env_runner" in name})
         .learners(**{name: value for name, value in resources.items() if "learner" in name})
         .evaluation(
-            evaluation_duration=from_mapping(RunSettings, settings["run"]).eval_problems,
+            evaluation_duration=run.eval_problems,
+            eval_sampled_problems=run.eval_sampled_problems,
             evaluation_config={"env_config": settings["eval_env_options"]},
         )
         .debugging(seed=settings["seed"], log_level="ERROR")

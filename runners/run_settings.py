@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from agents.values import Seconds, at_least_1, positive
 from runners.run_folder.conditions import is_steps, parse_condition
-from runners.support.settings import Settings, at_least_1, not_negative, positive, setting
+from runners.support.settings import Settings, not_negative, setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,12 @@ class RunSettings(Settings):
         10, "Steps between evaluations; 0 evaluates at the start and the end.", ">= 0", not_negative
     )
     eval_problems: int = setting(256, "Problems of an evaluation.", ">= 1", at_least_1)
+    eval_sampled_problems: int | None = setting(
+        None,
+        "Of these so many, spread evenly, are sampled too, as in training; None is all, and 0 leaves it out.",
+        ">= 0",
+        not_negative,
+    )
     checkpoint_interval: int = setting(
         10, "Steps between checkpoints; the last step makes one too.", ">= 1", at_least_1
     )
@@ -39,12 +46,10 @@ class RunSettings(Settings):
         'such as "3,7", or "all"',
         is_steps,
     )
-    interrupt_s: float = setting(
+    interrupt_s: Seconds = setting(
         600.0,
         "Seconds that the step in progress and its checkpoint have after SIGINT or SIGTERM; then the run stops where "
         "it is, and goes on from the checkpoint before.",
-        "> 0",
-        positive,
     )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from agents.values import Seconds, at_least_1, positive
 from runners.objectives.advantages import ADVANTAGES
 from runners.objectives.algorithms import ALGORITHMS
 from runners.objectives.objective import ObjectiveConfig
 from runners.objectives.reductions import Aggregation
 from runners.run_settings import ResourceSettings, RunSettings
 from runners.support.schedules import SCHEDULE_WORDS, Schedule, scheduled
-from runners.support.settings import Settings, at_least_1, default_of, fields_of, not_negative, positive, setting, share
+from runners.support.settings import Settings, default_of, fields_of, not_negative, setting, share
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 WeightTransfer = Literal["auto", "object_store", "ipc", "collective"]
@@ -33,7 +34,10 @@ class PolicySettings(Settings):
     )
     trust_remote_code: bool = setting(False, "Whether the checkpoint's folder may run code.")
     num_threads: int | None = setting(
-        None, "Torch threads of each process; None leaves torch's choice.", ">= 1", at_least_1
+        None,
+        "Torch threads of each process; None leaves torch's choice.",
+        ">= 1 and <= 1024",
+        lambda number: 1 <= number <= 1024,
     )
 
 
@@ -59,7 +63,12 @@ class EngineSettings(Settings):
     """The engine, and how weights reach it: `agents(...)`."""
 
     engine: str = setting("transformers", "A name that `agents.make` knows.")
-    engine_options: dict[str, Any] = setting({}, "Passed to the engine untouched.")
+    engine_options: dict[str, Any] = setting(
+        {},
+        "Passed to the engine untouched.",
+        'with texts for names, but not "model": that is policy_model',
+        lambda options: all(isinstance(name, str) and name != "model" for name in options),
+    )
     gpus_per_engine: int | None = setting(
         None,
         "None leaves an engine the GPUs that Ray reserved for its env runner (`num_gpus_per_env_runner`). A number has "
@@ -72,11 +81,11 @@ class EngineSettings(Settings):
     sleep_during_update: bool = setting(
         False, "Whether the engines free weights and KV cache while a learner on the same GPU updates."
     )
-    sync_timeout_s: float = setting(120.0, "Bound on handing the weights to the engines, seconds.", "> 0", positive)
+    sync_timeout_s: Seconds = setting(120.0, "Bound on handing the weights to the engines, seconds.")
     sync_check_bound: float | None = setting(
         0.05,
-        "After each sync engine and learner may differ by this much on a fixed prompt, mean nats a token. The default "
-        "leaves room for a bfloat16 engine; None does not compare.",
+        "After each sync engine and learner may differ by this much on the same tokens, mean nats a token. The default "
+        "leaves room for a bfloat16 engine; None does not compare. See `weights.check`.",
         ">= 0",
         not_negative,
     )
@@ -91,8 +100,8 @@ class SamplingSettings(Settings):
     temperature: float = setting(
         1.0,
         "Of the training samples, and of the log-probs they are trained with.",
-        "> 0 (the completions of a greedy group are all the same)",
-        positive,
+        "> 0, from 0.001 to 1000 (the completions of a greedy group are all the same)",
+        lambda value: 0.001 <= value <= 1000,
     )
     top_p: float = setting(
         1.0,
@@ -184,16 +193,13 @@ class UpdateSettings(Settings):
     lr: float | Schedule = setting(
         1e-6, "AdamW's learning rate; see `support.schedules`.", f">= 0, {SCHEDULE_WORDS}", scheduled(not_negative)
     )
-    update_timeout_s: float = setting(
-        3600.0,
-        "Bound on a call to remote learners, seconds: one that hangs ends the run. The driver's own has none.",
-        "> 0",
-        positive,
+    update_timeout_s: Seconds = setting(
+        3600.0, "Bound on a call to remote learners, seconds: one that hangs ends the run. The driver's own has none."
     )
     grad_clip: float | None = setting(
         1.0, "Largest norm of the gradient of the policy, and of the value head; None is no bound.", "> 0", positive
     )
-    num_epochs: int = setting(1, "Passes over the batch.", ">= 1", at_least_1)
+    num_epochs: int = setting(1, "Passes over the batch.", ">= 1 and <= 1000", lambda number: 1 <= number <= 1000)
     minibatch_size: int | None = setting(
         None, "Sequences of an optimizer step, over all learners; None takes all N * G.", ">= 1", at_least_1
     )

@@ -10,6 +10,7 @@ from agents.engine_output import engine_output
 from agents.models import resolve_model
 from agents.stop_text import tokens_to_stop
 from agents.text import TextAgent, check_prompts
+from agents.values import AtLeast1
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,7 @@ class ScriptedAgent(TextAgent):
         model: str = "tiny",
         *,
         script: Callable[[str, int], str] = _echo,
-        max_model_len: int = 1024,
+        max_model_len: AtLeast1 = 1024,
     ) -> None:
         super().__init__(resolve_model(model), max_model_len=max_model_len)
         self.script = script

@@ -17,9 +17,17 @@ from agents.seeds import prompt_seeds
 from agents.stop_text import ends_with_stop
 from agents.text import TextAgent, check_prompts
 from agents.transformers_agent.decoding import Decoder
-from agents.transformers_agent.loading import choose_device, choose_dtype, context_length, load_model
+from agents.transformers_agent.loading import (
+    DeviceName,
+    DtypeName,
+    choose_device,
+    choose_dtype,
+    context_length,
+    load_model,
+)
 from agents.transformers_agent.sampling import row_uniforms
 from agents.transformers_agent.stream import Stream, Waiting
+from agents.values import AtLeast1
 from agents.weight_sources import WeightSource
 from agents.weights import TensorSpec, check_specs
 
@@ -44,10 +52,10 @@ class TransformersAgent(TextAgent):
         self,
         model: str = "tiny",
         *,
-        device: str = "auto",
-        dtype: str = "auto",
-        max_model_len: int | None = None,
-        max_batch_tokens: int = 131_072,
+        device: DeviceName = "auto",
+        dtype: DtypeName = "auto",
+        max_model_len: AtLeast1 | None = None,
+        max_batch_tokens: AtLeast1 = 131_072,
         trust_remote_code: bool = False,
         sampling: SamplingParams | None = None,
     ) -> None:

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from agents.values import Allowed
+
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CPU = torch.device("cpu")
 
 
+def _is_device(name: str) -> bool:
+    try:
+        return name == "auto" or torch.device(name).type in ("cpu", "cuda", "mps", "xpu")
+    except RuntimeError:
+        return False
+
+
+DeviceName = Annotated[str, Allowed('such as "auto", "cpu", "cuda" or "cuda:1"', _is_device)]
+
+
 def choose_device(device: str = "auto") -> torch.device:
-    """Returns the device asked for; "auto" is the GPU where there is one."""
+    """Returns the device asked for; "auto" is the GPU where there is one.
+
+    Raises:
+        ValueError: If torch sees no such device here.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    chosen = torch.device(device)
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device={device!r}, but torch sees {torch.cuda.device_count()} GPUs here.")
+    return chosen
 
 
 def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:

@@ -10,6 +10,7 @@ from runners.comparing.bands import Band
 from runners.comparing.differences import metrics_apart, metrics_table, told_apart
 from runners.comparing.gates import Gate
 from runners.comparing.records import RunRecord
+from runners.support.parser import OneLineParser
 
 DESCRIPTION = """Compares runs: `python runners/compare.py runs/A runs/B`.
 
@@ -19,7 +20,7 @@ at the last step in common. A run of a preset that has a band (runners/presets/b
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Returns the command line's options."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs; the first is the measure")
     parser.add_argument(
         "--gate",
@@ -38,7 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         gates = [Gate.parse(text) for text in args.gate]
         runs = [RunRecord.read(path) for path in args.runs]
-    except ValueError as error:
+        if args.write_band is not None:
+            _check_band(args.write_band, len(runs))
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     lines, failed = [], False
@@ -49,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         lines += told_apart([run.machine for run in runs], "versions and machine")
         lines += [metrics_apart(runs[0], other) for other in runs[1:]]
     lines += metrics_table(runs)
-    if args.write_band:
+    if args.write_band is not None:
         Band.of(runs).write(args.write_band)
     for run in runs:
         if band := Band.read(run.config["preset"]):
@@ -62,3 +65,15 @@ def main(argv: list[str] | None = None) -> int:
             failed = failed or not passed
     print("\n".join(lines))
     return int(failed)
+
+
+def _check_band(preset: str, num_runs: int) -> None:
+    """Refuses what is no name, and one run, which has no spread.
+
+    Raises:
+        ValueError: The message says what is allowed.
+    """
+    if not preset or Path(preset).name != preset:
+        raise ValueError(f"--write-band {preset!r}: it must be the name of a preset.")
+    if num_runs < 2:
+        raise ValueError(f"--write-band {preset}: a band is made of two runs or more, a seed each.")

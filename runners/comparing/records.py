@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runners.run_folder.folder import read_rows, read_run_config
+from runners.run_folder.reading import read_rows, read_run_config, read_sessions
 
 TIMES = frozenset({"sample_s", "update_s", "sync_s", "tokens_per_s", "sample_tokens_per_s"})
 """Metrics that are times, which no two runs share."""
@@ -39,19 +38,15 @@ class RunRecord:
         """
         if not (path / "config.yaml").is_file():
             raise ValueError(f"There is no run in {path} (no config.yaml).")
-        provenance = path / "provenance.json"
-        try:
-            session = json.loads(provenance.read_bytes())["sessions"][-1] if provenance.exists() else {}
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise ValueError(f"{provenance} cannot be read ({error!r}): mend it or move it away.") from error
-        machine = {
+        session = (read_sessions(path) or [{}])[-1]
+        machine: dict[str, Any] = {
             name: session[name] for name in ("commit", "python", "versions", "cpu", "threads") if name in session
         }
         return cls(
             path=path,
             config=read_run_config(path),
             machine=dict(flat(machine)),
-            rows={int(row["step"]): row for row in read_rows(path / "metrics.jsonl")},
+            rows={int(row["step"]): row for row in read_rows(path / "metrics.jsonl", numbers=True)},
         )
 
 

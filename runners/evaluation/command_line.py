@@ -13,6 +13,7 @@ from typing import Any
 import agents
 import gsm8k_env  # noqa: F401  (registers its environments)
 from agents import Agent
+from agents.values import fits
 from runners.evaluation.config import EvaluationConfig, model_fingerprint
 from runners.evaluation.files import EvaluationFolder, read_samples
 from runners.evaluation.generation import DEFAULT_PROBLEMS, evaluation_problems
@@ -22,6 +23,7 @@ from runners.evaluation.samples import Sample
 from runners.evaluation.summary import summary_lines
 from runners.sampling.environments import Environments, resolved_options
 from runners.support.assignments import assignments
+from runners.support.parser import OneLineParser
 
 DESCRIPTION = """Measures a model on GSM8K's problems, or on any environment that `runners/grpo.py` trains on.
 
@@ -31,12 +33,14 @@ when the same command is given again.
 GSM8K = "gsm8k_env:GSM8K-v0"
 DEFAULT_PROMPT = "chat-hash"
 DEFAULT_KS = (1, 4, 8)
+# Each completion of a batch has an environment of its own.
+_MOST = 2**20
 GOES_ON = "The same command goes on after the last complete batch."
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Returns the command line's options."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny", help="tiny, smollm2-135m, a folder, or a hub id (default: tiny)")
     parser.add_argument("--engine", default="transformers", help="transformers, or any agent registered under a name")
     parser.add_argument(
@@ -89,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (RuntimeError, OSError) as error:
-        print(f"error: {error}\n{GOES_ON}", file=sys.stderr)
+        print(f"error: {error} {GOES_ON}", file=sys.stderr)
         return 1
 
 
@@ -98,8 +102,20 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(f"--k {min(args.k)}: every k must be at least 1.")
     if args.n > 1 and args.temperature == 0:
         raise ValueError(f"--n {args.n} with --temperature 0: greedy completions are all alike. Raise the temperature.")
-    if args.batch_size < 1:
-        raise ValueError(f"--batch-size {args.batch_size}: it must be at least 1.")
+    for option, value, least, most in (
+        ("--n", args.n, 1, _MOST),
+        ("--batch-size", args.batch_size, 1, _MOST),
+        ("--n times --batch-size", args.n * args.batch_size, 1, _MOST),
+        ("--num-problems", args.num_problems, 1, _MOST),
+        ("--num-threads", args.num_threads, 1, 1024),
+        ("--seed", args.seed, 0, 2**32 - 1),
+    ):
+        if value is not None and not least <= value <= most:
+            raise ValueError(f"{option} {value}: it must be at least {least}, and at most {most:,}.")
+    if args.prompt == "":
+        raise ValueError("--prompt '': leave it out, or give a prompt's name or an instruction.")
+    if "model" in assignments(args.engine_option, "--engine-option"):
+        raise ValueError("--engine-option model=...: give it by --model.")
     if args.prompt not in (None, ENVIRONMENT) and not _is_gsm8k(args):
         raise ValueError(
             f"--prompt {args.prompt} with --env {args.env}: prompts by name are for GSM8K-v0; another environment's "
@@ -142,7 +158,11 @@ def _score_file(args: argparse.Namespace) -> int:
     if args.prompt or saved is None:
         style = prompt_style(args.prompt or DEFAULT_PROMPT)
         return _score(args, samples, style.stop, style.grading, source=source, target=target)
-    return _score(args, samples, tuple(saved["stop"]), tuple(saved["grading"]), source=source, target=target)
+    texts = [saved.get(name) for name in ("stop", "grading")]
+    if not all(fits(found, list[str]) for found in texts):
+        raise ValueError(f"{source.config_path} does not say how to grade (stop, grading): give --prompt.")
+    stop, grading = map(tuple, texts)
+    return _score(args, samples, stop, grading, source=source, target=target)
 
 
 def _score(

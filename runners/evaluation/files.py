@@ -48,14 +48,18 @@ class EvaluationFolder:
         """Returns config.json, or None if there is none.
 
         Raises:
-            ValueError: If it is not JSON.
+            ValueError: If it is not what `write_config` wrote.
         """
-        if not self.config_path.is_file():
+        if not self.config_path.exists():
             return None
         try:
-            return json.loads(self.config_path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
+            found = json.loads(self.config_path.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"{self.config_path}: not JSON ({error}). Choose another --output-dir.") from error
+        evaluation = found.get("evaluation") or {} if isinstance(found, dict) else None
+        if isinstance(evaluation, dict) and isinstance(evaluation.get("env_options", {}), dict):
+            return found
+        raise ValueError(f"{self.config_path} is not what evaluate.py wrote. Choose another --output-dir.")
 
 
 def read_samples(path: Path) -> list[Sample]:
@@ -68,12 +72,12 @@ def read_samples(path: Path) -> list[Sample]:
         raise ValueError(f"There is no file {path}. evaluate.py writes samples.jsonl into its --output-dir.")
     samples = []
     # Split at line feeds alone: a completion may hold other characters that str.splitlines takes for line ends.
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")
+    *lines, _ = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         where = f"{path}, line {number}"
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{where}: not JSON ({error}).") from error
         if not isinstance(row, dict):
             raise ValueError(f"{where}: expected an object, got {type(row).__name__}.")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, get_type_hints
 
-from runners.support.settings import fits
+from agents.values import fits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -48,7 +49,12 @@ def estimate_advantages(name: str, rewards: np.ndarray, group_ids: np.ndarray) -
     Raises:
         ValueError: For an unknown name, a result of another kind, or rewards and groups that the estimator refuses.
     """
-    result = ADVANTAGES.lookup(name)(rewards, group_ids)
+    estimator = ADVANTAGES.lookup(name)
+    try:
+        inspect.signature(estimator).bind(rewards, group_ids)
+    except TypeError as error:
+        raise ValueError(f"The advantage {name!r} is not called with (rewards, group_ids): {error}.") from error
+    result = estimator(rewards, group_ids)
     if not isinstance(result, GroupAdvantages):
         raise ValueError(f"The advantage {name!r} returned a {type(result).__name__}; it must return GroupAdvantages.")
     for field in ("advantages", "valid"):

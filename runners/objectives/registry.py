@@ -53,6 +53,8 @@ class Registry(dict[str, T], Generic[T]):
 
     def _import(self, name: str) -> T:
         module_name, _, attribute = name.partition(":")
+        if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
+            raise ValueError(f"The {self.kind} {name!r} is not of the form package.module:name.")
         try:
             entry = getattr(importlib.import_module(module_name), attribute)
         except ImportError as error:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from runners.replaying.dumps import Outcome, read_rollouts
+from agents.models import resolve_model
+from runners.replaying.dumps import Dump, Outcome
 from runners.rllib import cluster
-from runners.run_folder.folder import read_run_config
+from runners.run_folder.reading import read_run_config
 from runners.run_options import build_config
 from runners.run_settings import ResourceSettings
 from runners.settings import AGENT_NOUNS
 from runners.support.assignments import assignments
 from runners.support.errors import UserError, users_mistakes
-from runners.support.settings import fields_of
+from runners.support.parser import OneLineParser
+from runners.support.settings import fields_of, from_mapping
 
 DESCRIPTION = """Does a dumped step again: `python runners/replay.py runs/NAME --step 7`.
 
@@ -26,7 +27,7 @@ are not). With changes (another loss, lr, minibatch, number of learners) it show
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Returns the command line's options."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("--step", type=int, required=True, help="a step that --dump-steps kept")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another setting; repeatable")
@@ -39,11 +40,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         with users_mistakes():
-            settings, dump = _changed_settings(args), _dump(args)
-            build_config(settings).check()
+            settings, dump = _changed_settings(args), Dump.read(_dump(args))
+            _check(settings, dump)
         changed = bool(args.set) or args.num_learners is not None
-        then = Outcome(**json.loads((dump / "outcome.json").read_text(encoding="utf-8")))
-        now = replay(settings, dump)
+        then, now = dump.outcome, replay(settings, dump)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -56,15 +56,19 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if lines and not changed else 0
 
 
-def replay(settings: dict[str, Any], dump: Path) -> Outcome:
-    """Returns what comes of the dumped step's rollouts under these settings."""
+def replay(settings: dict[str, Any], dump: Dump) -> Outcome:
+    """Returns what comes of the dumped step's rollouts under these settings.
+
+    Raises:
+        UserError: For settings that Ray or the learners cannot take.
+    """
     from runners.replaying.learner_only import LearnerOnly
 
-    cluster.start(ResourceSettings(**settings["resources"]))
-    algo = LearnerOnly(build_config(settings))
-    counts = json.loads((dump / "counts.json").read_text(encoding="utf-8"))
-    algo.restore_learners(dump / "checkpoint", counts["num_env_steps_sampled"])
-    algo.learn(read_rollouts(dump / "rollouts.jsonl.gz"), iteration=counts["iteration"])
+    with users_mistakes():
+        cluster.start(from_mapping(ResourceSettings, settings["resources"]))
+        algo = LearnerOnly(build_config(settings))
+        algo.restore_learners(dump.checkpoint, dump.num_env_steps_sampled)
+    algo.learn(dump.rollouts, iteration=dump.iteration)
     outcome = Outcome.of(algo)
     algo.stop()
     return outcome
@@ -84,6 +88,22 @@ def differences(then: Outcome, now: Outcome) -> list[str]:
 
 def _shown(value: float | None) -> str:
     return "none" if value is None else f"{value:.8g}"
+
+
+def _check(settings: dict[str, Any], dump: Dump) -> None:
+    """Refuses settings that are wrong, or of another batch.
+
+    Raises:
+        ValueError: The message says what is allowed.
+    """
+    config = build_config(settings)
+    config.check()
+    resolve_model(config.policy_model)
+    if config.num_prompts * config.group_size != len(dump.rollouts):
+        raise ValueError(
+            f"num_prompts={config.num_prompts} with group_size={config.group_size}, but the step was dumped with "
+            f"{len(dump.rollouts)} sequences: leave both as they were."
+        )
 
 
 def _changed_settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -6,12 +6,13 @@ import gzip
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from operator import methodcaller
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from runners.support.atomic import replacing
 
 if TYPE_CHECKING:
     from runners.rllib.grpo import GRPO
+
+T = TypeVar("T")
 
 MOST_DUMPS = 10
 """Dumps of a run that stay, the newest: each has a checkpoint in it."""
@@ -79,6 +82,63 @@ class Outcome:
             statistics={n: float(value) for n, value in algo.update_statistics.items() if not n.startswith("num_")},
             weights={name: _digest(tensor) for name, tensor in weights.items()},
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dump:
+    """What `Dumps` kept of a step.
+
+    Attributes:
+        checkpoint: The folder of the algorithm's state before it.
+        iteration: Steps before it.
+        num_env_steps_sampled: As the algorithm counts them, when it updated.
+        rollouts: [B] what it learned from.
+        outcome: What came of it.
+    """
+
+    checkpoint: Path
+    iteration: int
+    num_env_steps_sampled: int
+    rollouts: list[Rollout]
+    outcome: Outcome
+
+    @classmethod
+    def read(cls, folder: Path) -> Dump:
+        """Reads a folder.
+
+        Raises:
+            ValueError: If a file is missing or not as it was written; the message names it.
+        """
+        checkpoint, counts = folder / "checkpoint", _read(folder / "counts.json", _counts)
+        if not checkpoint.is_dir():
+            raise ValueError(f"{checkpoint} is missing: the step cannot be done again without the state before it.")
+        return cls(
+            checkpoint=checkpoint,
+            rollouts=_read(folder / "rollouts.jsonl.gz", read_rollouts),
+            outcome=_read(folder / "outcome.json", _outcome),
+            **counts,
+        )
+
+
+def _read(path: Path, read: Callable[[Path], T]) -> T:
+    try:
+        return read(path)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zlib.error) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{path} cannot be read ({reason}): dump the step again, or replay another.") from error
+
+
+def _counts(path: Path) -> dict[str, int]:
+    found = json.loads(path.read_bytes())
+    return {name: int(found[name]) for name in ("iteration", "num_env_steps_sampled")}
+
+
+def _outcome(path: Path) -> Outcome:
+    found = json.loads(path.read_bytes())
+    return Outcome(
+        statistics={name: float(value) for name, value in found["statistics"].items()},
+        weights=dict(found["weights"]),
+    )
 
 
 def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:

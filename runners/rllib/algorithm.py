@@ -38,10 +38,9 @@ from runners.sampling.summaries import episode_summary
 from runners.settings import EngineSettings, LoraSettings, PolicySettings
 from runners.updating.lora import lora_config, write_adapter
 from runners.updating.policy_folder import write_policy
-from runners.weights.check import check_delivery
+from runners.weights.check import FirstTokens, WeightCheck
 from runners.weights.link import WeightLink
 
-_PROBE_TOKENS = 8
 _CLOSE_S = 10.0
 
 
@@ -52,6 +51,7 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         problems: Which come next.
         learners, updaters, samplers: For calls to what the workers hold.
         link: Takes the weights to the engines.
+        weight_check: Compares them with the learner then.
         policy_version: Of the weights that the engines have.
         sync_difference: Between engines and learner after the last delivery, mean nats a token.
         num_env_runner_restarts: So far.
@@ -79,6 +79,13 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
             self._learners("sender", self.config.update_timeout_s),
             EnvRunners(self.env_runner_group, "receiver", timeout_s=self.config.sync_timeout_s),
             self._restore_engines,
+        )
+        self.weight_check = WeightCheck(
+            self.samplers,
+            self.updaters,
+            self.config.noun(EngineSettings),
+            self.config.sampling_params(),
+            self.config.seed or 0,
         )
         self.deliver_weights()
 
@@ -238,18 +245,11 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         """Steps of training episodes so far: what schedules go by."""
         return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
 
-    def deliver_weights(self) -> None:
-        """Gives every engine the learner's weights, and compares both."""
+    def deliver_weights(self, before: FirstTokens | None = None) -> None:
+        """Gives every engine the learner's weights, and compares both: with `before`, on tokens of the step's batch."""
         self.policy_version: int = self.updaters.ask(attrgetter("policy_version"))
         self.link.deliver(self.policy_version)
-        self.sync_difference = 0.0
-        if self.config.sync_check_bound is None:
-            return
-        sampling = self.config.sampling_params(n=1, max_tokens=_PROBE_TOKENS, seed=0)
-        probes = list(self.samplers.call_all(methodcaller("probe", sampling)).values())
-        if probes:  # else every engine has just failed: the next call restores them and comes back here
-            settings = self.config.noun(EngineSettings)
-            self.sync_difference = check_delivery(probes, self.updaters, settings, self.policy_version)
+        self.sync_difference = self.weight_check.after_delivery(self.policy_version, before)
 
     def _restore_and_deliver(self) -> None:
         self._restore_engines()

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import sys
 from collections.abc import Mapping
 from typing import Any
+
+# Ray's switch for machines that are no part of a cluster: the addresses of its processes are 127.0.0.1, and they listen
+# to nobody else. It is read when ray is imported, and has the name of the systems where it is the default.
+if not os.environ.get("RAY_ADDRESS"):
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
 import torch
@@ -14,21 +20,25 @@ import torch
 from runners.run_settings import ResourceSettings
 
 _PROCESSES_A_CORE = 16
+_TOKEN_VARIABLES = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
 
 
 def start(resources: ResourceSettings) -> None:
     """Starts Ray on this machine, or joins the cluster of $RAY_ADDRESS, with its routine messages off the display.
 
-    A machine with fewer cores than processes still runs them all, in turn. Another Ray of this machine is left alone.
+    A machine with fewer cores than processes still runs them all, in turn. Another Ray of this machine is left alone,
+    and a started one listens to this machine alone, with a token of its own.
 
     Raises:
         ValueError: If Ray does not have what is asked for: it would wait for that for ever.
     """
-    if not resources.num_learners and resources.num_gpus_per_learner > torch.cuda.device_count():
-        raise ValueError(
-            f"num_gpus_per_learner={resources.num_gpus_per_learner:g} with num_learners=0, but this process sees "
-            f"{torch.cuda.device_count()} GPUs: leave it out, or give --num-learners."
-        )
+    for kind in ("learner", "env_runner"):
+        gpus = getattr(resources, f"num_gpus_per_{kind}")
+        if not getattr(resources, f"num_{kind}s") and gpus > torch.cuda.device_count():
+            raise ValueError(
+                f"num_gpus_per_{kind}={gpus:g} with num_{kind}s=0, but this process sees {torch.cuda.device_count()} "
+                f"GPUs: leave it out, or give --num-{kind.replace('_', '-')}s."
+            )
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {}
     if not os.environ.get("RAY_ADDRESS"):
@@ -39,6 +49,10 @@ def start(resources: ResourceSettings) -> None:
                 f"{_PROCESSES_A_CORE} processes for each of this machine's {cores} cores: lower them, or join a "
                 "cluster with RAY_ADDRESS."
             )
+        # Else Ray writes one to ~/.ray/auth_token, which `ray start --head` follows and `ray start --address` does not:
+        # a second node could not join.
+        if not os.environ.keys() & _TOKEN_VARIABLES:
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         options = {
             "address": "local",
             "num_cpus": max(processes, cores),

@@ -37,9 +37,10 @@ N = TypeVar("N")
 class GRPOSettings(AlgorithmConfig):
     """Settings of GRPO: those of docs/settings.md, by `agents(...)` and `training(...)`; others are RLlib's.
 
-    Evaluation (`evaluation(...)`): `evaluation_interval` in steps, `evaluation_duration` in problems, and what differs
-    from training, `evaluation_config={"env_config": {"split": "test"}, "temperature": 0.6, "max_tokens": 512}`. Of
-    RLlib's other settings `rllib_settings` names those that count.
+    Evaluation (`evaluation(...)`): `evaluation_interval` in steps, `evaluation_duration` in problems, of which
+    `eval_sampled_problems` are sampled too (None is all), and what differs from training,
+    `evaluation_config={"env_config": {"split": "test"}, "temperature": 0.6, "max_tokens": 512}`. Of RLlib's other
+    settings `rllib_settings` names those that count.
     """
 
     def __init__(self, algo_class: type | None = None) -> None:
@@ -56,6 +57,7 @@ class GRPOSettings(AlgorithmConfig):
         self.env_runner_cls = TextEnvRunner
         self.evaluation_duration = 256
         self.evaluation_duration_unit = "episodes"
+        self.eval_sampled_problems: int | None = None
 
     def agents(self, **settings: Any) -> GRPOSettings:
         """Sets the policy and its engine.
@@ -79,8 +81,17 @@ class GRPOSettings(AlgorithmConfig):
         for name in settings:
             if name not in _RLLIB_TRAINING_SETTINGS:
                 raise unknown_setting(name, list(_TRAINING_FIELDS))
-        super().training(**settings)
+        try:
+            super().training(**settings)
+        except TypeError as error:
+            raise ValueError(f"{settings}: RLlib does not take it ({error}).") from error
         return self._set(own, _TRAINING_FIELDS)
+
+    def evaluation(self, **settings: Any) -> GRPOSettings:
+        """Sets evaluation: `eval_sampled_problems` here, and RLlib's settings."""
+        self.eval_sampled_problems = settings.pop("eval_sampled_problems", self.eval_sampled_problems)
+        super().evaluation(**settings)
+        return self
 
     def update_from_dict(self, config_dict: dict[str, Any]) -> GRPOSettings:
         """Sets settings by name, as Tune does; of an `algorithm` the others are set first, as in `training`.

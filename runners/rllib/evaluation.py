@@ -18,11 +18,12 @@ from runners.support.errors import UserError
 def evaluate(algo: Any, problems: Sequence[GroupReset]) -> dict[str, Any]:
     """Evaluates on the training env runners and their engines, and calls the callbacks.
 
-    Sampled is at the training temperature unless `evaluation_config` has another.
+    Sampled is at the training temperature unless `evaluation_config` has another, and on `eval_sampled_problems` of the
+    problems: the completions that all of them would have.
 
     Returns:
-        {"greedy": `evaluation_summary`, "sampled": the same, "env_runners": greedy's `episode_summary`, and what
-        callbacks logged}.
+        {"greedy": `evaluation_summary`, "sampled": the same where anything was sampled, "env_runners": greedy's
+        `episode_summary`, and what callbacks logged}.
 
     Raises:
         ValueError: If every prompt is too long.
@@ -31,7 +32,7 @@ def evaluate(algo: Any, problems: Sequence[GroupReset]) -> dict[str, Any]:
     config = algo.evaluation_config
     sampling = config.sampling_params(n=1)
     greedy = algo.sample(problems, replace(sampling, temperature=0.0), "eval").rollouts
-    sampled = algo.sample(problems, sampling, "eval").rollouts
+    sampled = algo.sample(_spread(problems, algo.config.eval_sampled_problems), sampling, "eval").rollouts
     if not greedy:
         raise all_dropped(config.max_prompt_tokens)
     algo.evaluation_rollouts = greedy
@@ -39,11 +40,17 @@ def evaluate(algo: Any, problems: Sequence[GroupReset]) -> dict[str, Any]:
     logged.aggregate(algo.callbacks_metrics())
     results = {
         "greedy": evaluation_summary(greedy),
-        "sampled": evaluation_summary(sampled),
+        **({"sampled": evaluation_summary(sampled)} if sampled else {}),
         ENV_RUNNER_RESULTS: {**logged.compile(), **episode_summary(greedy)},
     }
     _call_back(algo, "on_evaluate_end", evaluation_metrics=results)
     return results
+
+
+def _spread(problems: Sequence[GroupReset], count: int | None) -> list[GroupReset]:
+    """Returns some of the problems, evenly spread over them; None is all."""
+    count = len(problems) if count is None else min(count, len(problems))
+    return [problems[place * len(problems) // count] for place in range(count)]
 
 
 def all_dropped(limit: int) -> UserError:

@@ -59,10 +59,11 @@ class GRPO(TextAlgorithm):
         sampled = time.perf_counter()
 
         self.link.sleep()
+        before = self.weight_check.before_update(sample.rollouts)
         advantages = self.learn(sample.rollouts, self.iteration)
         updated = time.perf_counter()
 
-        self.deliver_weights()
+        self.deliver_weights(before)
         self._log_step(sample, advantages, (started, sampled, updated, time.perf_counter()))
 
     def learn(self, rollouts: list[Rollout], iteration: int) -> GroupAdvantages:

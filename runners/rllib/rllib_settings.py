@@ -7,9 +7,11 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
+from agents.values import fits
 from runners.rllib.private import DEPRECATED_VALUE
+from runners.run_settings import RunSettings
 from runners.settings import AGENT_NOUNS, TRAINING_NOUNS, SamplingSettings
-from runners.support.settings import fields_of, fits
+from runners.support.settings import fields_of
 
 # What counts beside `callbacks(...)`. The last line is RLlib's own book-keeping.
 _READ = """
@@ -83,6 +85,7 @@ def check_rllib_settings(config: Any) -> None:
 def _check_evaluation(config: Any) -> None:
     if not fits(config.evaluation_duration, int) or config.evaluation_duration < 1:
         raise ValueError(f"evaluation_duration={config.evaluation_duration!r}, but it must be an int >= 1: problems.")
+    RunSettings(eval_sampled_problems=config.eval_sampled_problems)
     changes = config.evaluation_config or {}
     if not isinstance(changes, dict):
         raise ValueError(f"evaluation_config={changes!r}, but it must be a dictionary of what differs from training.")

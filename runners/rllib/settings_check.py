@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from agents.values import fits
 from runners.objectives.advantages import estimate_advantages
 from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.learner import GRPOLearner
 from runners.rllib.private import DEPRECATED_VALUE
 from runners.settings import AdvantageSettings, CriticSettings
-from runners.support.settings import default_of, fields_of, fits
+from runners.support.settings import default_of, fields_of
 
 
 def check_together(config: Any) -> None:

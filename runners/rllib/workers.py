@@ -15,6 +15,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import operator
+import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -165,13 +166,21 @@ class Learners:
         # One that died first: what the others raise then is that it was gone.
         for number, answer in answers.items():
             if isinstance(answer, RayError):
-                raise WorkerLost(f"Learner {number} is gone, and its state with it: {answer}") from answer
+                raise WorkerLost(f"Learner {number} is gone, and its state with it: {_in_a_line(answer)}") from answer
         if missing := set(ids or range(max(1, len(self._group)))) - answers.keys():
             raise WorkerLost(f"Learners {sorted(missing)} have died, or did not answer within {self._timeout_s:g} s.")
         for answer in answers.values():
             if answer.error is not None:
                 raise answer.error
         return [answers[number].value for number in sorted(answers)]
+
+
+def _in_a_line(error: RayError) -> str:
+    """Returns what Ray says of a dead actor, without the table of its ids that stands indented within."""
+    lines = str(error).splitlines()
+    return " ".join(
+        line.strip() for line in lines if not re.match(r"\s+(class_name|actor_id|pid|namespace|name|ip): ", line)
+    )
 
 
 def _answer(worker: Any, *, calls: Mapping[int, Call], noun: str, deadline_s: float | None = None) -> _Answer:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from runners.run_folder.metrics import METRICS
 
 _COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
-_STEPS = re.compile(r"all|\d+(,\d+)*")
+_STEPS = re.compile(r"all|0*[1-9]\d*(,0*[1-9]\d*)*")
 _FORM = re.compile(r"\s*(\w+)\s*([<>]=?)\s*(\S+)\s*")
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,24 +18,14 @@ from tensorboardX import SummaryWriter
 
 from runners.run_folder.best import is_better
 from runners.run_folder.lock import locked
-from runners.run_folder.manifest import FORMAT, check_format, read_manifest, write_manifest
+from runners.run_folder.manifest import FORMAT, read_manifest, write_manifest
 from runners.run_folder.read_back import check_policy
+from runners.run_folder.reading import complete_config, read_rows, read_run_config, read_sessions
 from runners.support.atomic import clean, naming, replacing
-from runners.support.sections import read_sections
 
 Save = Callable[[Path], Any]
 _CHECKPOINTS, _EVALUATION = "checkpoints", "evaluation.json"
 _STEP = re.compile(r"step_(\d{6,})")
-# Of config.yaml: what a run is.
-_SECTIONS: dict[str, type] = {
-    "format": int,
-    "preset": str,
-    "seed": int,
-    "environment": str,
-    **dict.fromkeys(
-        ("env_options", "eval_env_options", "run", "agents", "training", "resources", "fingerprints"), dict
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +78,13 @@ class RunFolder:
 
     def add_session(self, session: Mapping[str, Any]) -> None:
         """Appends to provenance.json what this process is: command, commit, versions, machine, settings."""
-        path = self.path / "provenance.json"
-        try:
-            sessions = list(json.loads(path.read_bytes())["sessions"]) if path.exists() else []
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ValueError(f"{path} cannot be read ({error}): mend it or move it away.") from error
-        with replacing(path) as staging:
-            staging.write_text(json.dumps({"sessions": [*sessions, session]}, indent=1), encoding="utf-8")
+        sessions = [*self.sessions(), session]
+        with replacing(self.path / "provenance.json") as staging:
+            staging.write_text(json.dumps({"sessions": sessions}, indent=1), encoding="utf-8")
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Returns what `add_session` wrote. Raises as `read_sessions` does."""
+        return read_sessions(self.path)
 
     def log(self, row: Mapping[str, float]) -> None:
         """Appends a step's metrics to metrics.jsonl and TensorBoard."""
@@ -116,7 +106,7 @@ class RunFolder:
         Raises:
             ValueError: For a line that is no row; the message names file and line.
         """
-        return list(read_rows(self.path / "metrics.jsonl"))
+        return list(read_rows(self.path / "metrics.jsonl", numbers=True))
 
     def rewind(self, step: int) -> None:
         """Drops the metrics and samples after `step`: those steps will be done again.
@@ -198,8 +188,8 @@ class RunFolder:
         broken: list[str] = []
         for step, path in reversed(self._checkpoints()):
             try:
-                manifest = read_manifest(path)
-                return Checkpoint(path=path, step=step, config=dict(manifest["config"])), broken
+                config = complete_config(read_manifest(path)["config"], path / "manifest.json")
+                return Checkpoint(path=path, step=step, config=config), broken
             except (ValueError, KeyError, TypeError) as error:
                 broken.append(f"{path} is broken: {error}")
         return None, broken
@@ -226,21 +216,6 @@ class RunFolder:
         return sorted((int(match[1]), path) for match, path in named if match)
 
 
-def read_run_config(run: Path) -> dict[str, Any]:
-    """Returns what `RunFolder.write_config` wrote; the folder may be another process's.
-
-    Raises:
-        ValueError: If it is not that any more, or of another format; the message names the file.
-    """
-    path = run / "config.yaml"
-    found = read_sections(path, _SECTIONS, what="configuration")
-    check_format(found, path)
-    if missing := [name for name in _SECTIONS if name not in found]:
-        raise ValueError(f"{path} lacks {', '.join(missing)}: put them back, or start a new run.")
-    del found["format"]
-    return found
-
-
 def _save(save: Save, staging: Path, target: Path) -> None:
     try:
         save(staging)
@@ -254,28 +229,3 @@ def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     except OSError as error:
         raise naming(error, path) from error
-
-
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields the rows of a file such as metrics.jsonl; a last line cut short by a kill is left out.
-
-    Raises:
-        ValueError: For a line that is no row; the message names file and line.
-    """
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.endswith(b"\n"):
-                yield _row(line, path, number)
-
-
-def _row(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-        if isinstance(row, dict) and isinstance(row.get("step"), (int, float)):
-            return row
-        reason = "it is no row of a step"
-    except (ValueError, RecursionError) as error:
-        reason = str(error)
-    raise ValueError(f"{path}, line {number}, cannot be read ({reason}): mend or remove that line.")

@@ -39,7 +39,10 @@ METRICS: dict[str, tuple[str, str]] = {
     "num_dropped_prompts": (_ROLLOUTS, "Prompts over max_prompt_tokens, replaced by the next problems."),
     "epoch": (_ROLLOUTS, "Passes over the problems so far; 0 for an endless environment."),
     "policy_version": (_ROLLOUTS, "Updates that the agents' weights have seen."),
-    "sync_logprob_diff": (_ROLLOUTS, "Mean |engine - learner logprob| on a fixed prompt after the step's weight sync."),
+    "sync_logprob_diff": (
+        _ROLLOUTS,
+        "Mean |engine - learner logprob| after the step's weight sync, on prompts of its batch.",
+    ),
     "num_env_runner_restarts": (_ROLLOUTS, "Env runners restarted since the start."),
     "loss": (_LEARNER, "The objective's value, mean over the step's optimizer steps."),
     "entropy": (_LEARNER, "Mean entropy (nats) of the policy at the completions' tokens."),
@@ -70,9 +73,13 @@ METRICS: dict[str, tuple[str, str]] = {
     "eval_truncated_share": (f"{_EVALUATION}/greedy", "Share of greedy completions cut by max_tokens."),
     "eval_completion_tokens_mean": (f"{_EVALUATION}/greedy", "Mean tokens of a greedy completion."),
     "eval_num_problems": (f"{_EVALUATION}/greedy", "Problems evaluated."),
-    "eval_sampled_accuracy": (f"{_EVALUATION}/sampled", "Accuracy on the same problems, sampled as in training."),
+    "eval_sampled_accuracy": (
+        f"{_EVALUATION}/sampled",
+        "Accuracy on the same problems, or eval_sampled_problems of them, sampled as in training.",
+    ),
     "eval_sampled_standard_error": (f"{_EVALUATION}/sampled", "Standard error of eval_sampled_accuracy."),
-    "eval_sampled_reward_mean": (f"{_EVALUATION}/sampled", "Sampled mean reward on the evaluation's problems."),
+    "eval_sampled_reward_mean": (f"{_EVALUATION}/sampled", "Sampled mean reward on the same problems."),
+    "eval_sampled_num_problems": (f"{_EVALUATION}/sampled", "Problems sampled."),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from runners.support.provenance import provenance
 from runners.support.settings import from_mapping
 
 _RUNS = Path("runs")
+# Bytes that file systems take.
+_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,7 @@ def _new_run(args: argparse.Namespace) -> Run:
     name = args.name
     if name is None:
         name = f"{Path(settings['preset']).stem}-seed{settings['seed']}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if not name or Path(name).name != name or name == "..":
+    if not name or Path(name).name != name or name == ".." or "\0" in name or len(os.fsencode(name)) > _LONGEST_NAME:
         raise ValueError(f"--name {name!r}: it must be the name of one folder. --runs-dir says where that lies.")
     checked = check_run(settings)
     path = (args.runs_dir or _RUNS) / name
@@ -95,6 +98,7 @@ def _resumed_run(args: argparse.Namespace) -> Run:
     folder = RunFolder(path)
     try:
         saved = folder.read_config()
+        folder.sessions()  # what cannot be read is said before anything is changed
         checked = check_run(with_options(saved, args))
         checkpoint, notes = folder.whole_checkpoint()
         if checkpoint is None:

@@ -31,8 +31,12 @@ def check_policy(folder: Path, target: Path) -> None:
 
 
 def broken_weights(folder: Path) -> list[str]:
-    """Returns the files of weights that are missing or cut short."""
-    return [name for name in _weight_files(folder) if not _whole(folder / name)]
+    """Returns the files of weights that are missing or cut short; the index, where it is none."""
+    try:
+        names = _weight_files(folder)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return [_INDEX]
+    return [name for name in names if not _whole(folder / name)]
 
 
 def _weight_files(folder: Path) -> list[str]:
@@ -40,7 +44,7 @@ def _weight_files(folder: Path) -> list[str]:
     index = folder / _INDEX
     if not index.exists():
         return ["model.safetensors"]
-    return sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    return sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
 
 
 def _whole(path: Path) -> bool:

@@ -7,8 +7,12 @@ from typing import Any
 
 import gymnasium as gym
 
+from agents.values import fits
 from runners.sampling.rollout import EnvName, GroupReset
 from runners.support.errors import UserError
+
+# Given to gym.make here.
+_OF_MAKE = ("id", "disable_env_checker")
 
 
 class Environments:
@@ -73,8 +77,14 @@ def make_environment(env_id: str, options: Mapping[str, Any]) -> gym.Env[str, st
     Raises:
         UserError: If there is none of this id, or it does not take one of the options.
     """
-    if env_id.count(":") > 1:
+    module, colon, _ = env_id.partition(":")
+    if env_id.count(":") > 1 or (colon and not all(part.isidentifier() for part in module.split("."))):
         raise UserError(f"--env {env_id!r}: write it as id, or module:id.")
+    for name, value in options.items():
+        if not isinstance(name, str) or name in _OF_MAKE:
+            raise UserError(f"--env {env_id!r}: {name!r} is no option of an environment (--env-option).")
+        if name == "max_episode_steps" and not (fits(value, int | None) and value != 0):
+            raise UserError(f"--env-option {name}={value!r}: it must be an int >= 1, or -1 for no limit.")
     try:
         return gym.make(env_id, disable_env_checker=True, **options)
     except (gym.error.Error, ModuleNotFoundError) as error:
@@ -94,9 +104,15 @@ def reset_alike(group: Sequence[gym.Env[str, str]], reset: GroupReset) -> tuple[
     """Resets the environments of a group; returns their observation, and the first one's info.
 
     Raises:
-        UserError: If they pose different problems.
+        UserError: If they pose different problems, or none in words.
     """
     posed = [env.reset(seed=reset.seed, options=reset.options) for env in group]
+    for returned in posed:
+        if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[0], str):
+            raise UserError(
+                f"--env {group[0].spec.id if group[0].spec else group[0]}: reset() returned {returned!r:.60}, not (a "
+                "text, a dictionary)."
+            )
     if (different := len({observation for observation, _ in posed})) > 1:
         raise UserError(
             f"{group[0].spec.id if group[0].spec else group[0]}: environments reset with seed={reset.seed} and "

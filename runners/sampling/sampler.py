@@ -76,17 +76,24 @@ class Sampler:
             num_dropped_prompts=len(request.resets) - len(episodes) // size,
         )
 
-    def probe(self, sampling: SamplingParams) -> SampledTokens:
-        """Returns one completion of a fixed prompt, for the learner to check the engine's weights by."""
-        prompt = self._agent.encode(_PROBE)
-        [[completion]] = self._agent.generate([prompt], sampling)
-        return SampledTokens(
-            prompt_token_ids=tuple(prompt),
-            completion_token_ids=completion.token_ids,
-            completion_mask=np.ones(len(completion.token_ids), dtype=np.bool_),
-            rollout_logprobs=np.array(completion.logprobs, dtype=np.float32),
-            policy_version=completion.policy_version,
-        )
+    def probe(self, sampling: SamplingParams, prompts: Sequence[Sequence[int]] | None = None) -> list[SampledTokens]:
+        """Returns a completion of each of some prompts, for the learner to check the engine's weights by.
+
+        Args:
+            sampling: With n=1.
+            prompts: [P] token ids; None is one fixed prompt.
+        """
+        prompts = prompts or [self._agent.encode(_PROBE)]
+        return [
+            SampledTokens(
+                prompt_token_ids=tuple(prompt),
+                completion_token_ids=completion.token_ids,
+                completion_mask=np.ones(len(completion.token_ids), dtype=np.bool_),
+                rollout_logprobs=np.array(completion.logprobs, dtype=np.float32),
+                policy_version=completion.policy_version,
+            )
+            for prompt, [completion] in zip(prompts, self._agent.generate(prompts, sampling), strict=True)
+        ]
 
     def _play(self, episodes: Sequence[Episode], request: SampleRequest) -> None:
         """Plays the episodes to their end.

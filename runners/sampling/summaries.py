@@ -79,6 +79,6 @@ def evaluation_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
     summary = rollout_summary(rollouts)
     outcomes = np.array([r.reward if r.correct is None else float(r.correct) for r in rollouts])
     outcomes = outcomes[~np.isnan(outcomes)]
-    summary["standard_error"] = float(outcomes.std() / math.sqrt(max(1, outcomes.size)))
+    summary["standard_error"] = float(outcomes.std() / math.sqrt(outcomes.size)) if outcomes.size else math.nan
     summary["num_problems"] = float(len(rollouts))
     return summary

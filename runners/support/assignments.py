@@ -28,7 +28,7 @@ def assignments(pairs: Iterable[str], option: str) -> dict[str, Any]:
             raise ValueError(f"{option} {pair!r}: expected NAME=VALUE.")
         try:
             values[name] = _number(yaml.safe_load(text))
-        except yaml.YAMLError as error:
+        except Exception as error:  # PyYAML raises many kinds, and a list may hold itself
             raise ValueError(
                 f"{option} {pair!r}: the value is not YAML; put it in quotes ({' '.join(str(error).split())})."
             ) from error

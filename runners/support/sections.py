@@ -28,6 +28,11 @@ def read_sections(path: Path, kinds: Mapping[str, type], *, what: str) -> dict[s
         raise
     except Exception as error:  # PyYAML raises IndexError, OverflowError and others for some broken files
         raise ValueError(f"The {what} {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
+    return check_sections(found, path, kinds, what=what)
+
+
+def check_sections(found: Any, path: Path, kinds: Mapping[str, type], *, what: str) -> dict[str, Any]:
+    """Returns the sections of what stands in a file. Arguments and errors as of `read_sections`."""
     if not isinstance(found, dict):
         raise ValueError(
             f"The {what} {str(path)!r} holds {type(found).__name__}, but it must hold sections: {', '.join(kinds)}."
@@ -36,6 +41,8 @@ def read_sections(path: Path, kinds: Mapping[str, type], *, what: str) -> dict[s
         raise ValueError(f"The {what} {str(path)!r} has {unknown}; its sections may be: {', '.join(kinds)}.")
     found = {name: section for name, section in found.items() if section is not None}
     for name, section in found.items():
+        if isinstance(section, dict) and (wrong := [key for key in section if not isinstance(key, str)]):
+            raise ValueError(f"The {what} {str(path)!r} has {wrong[0]!r} in {name}: a name must be a text.")
         if type(section) is not kinds[name]:
             raise ValueError(f"The {what} {str(path)!r} has {name}: {section!r}, but it must be {_WORDS[kinds[name]]}.")
     return found

@@ -6,14 +6,12 @@ From the fields come the checks here, `GRPOConfig`'s attributes, `--set`, `--hel
 from __future__ import annotations
 
 import dataclasses
-import math
-import numbers
-import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from agents.names import did_you_mean
+from agents.values import fits, words_of
 
 S = TypeVar("S")
 
@@ -41,19 +39,9 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def at_least_1(value: float) -> bool:
-    """Returns whether value >= 1."""
-    return value >= 1
-
-
 def not_negative(value: float) -> bool:
     """Returns whether value >= 0."""
     return value >= 0
-
-
-def positive(value: float) -> bool:
-    """Returns whether value > 0."""
-    return value > 0
 
 
 def share(value: float) -> bool:
@@ -72,11 +60,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Checks every field by itself; what concerns several is the subclass's."""
-        hints = typing.get_type_hints(type(self))
+        hints = typing.get_type_hints(type(self), include_extras=True)
         for field in dataclasses.fields(typing.cast(Any, self)):
             value, ok = getattr(self, field.name), field.metadata["ok"]
             if not fits(value, hints[field.name]) or (value is not None and not ok(value)):
-                raise ValueError(f"{field.name}={value!r}, but it must be {allowed_words(field, hints[field.name])}.")
+                raise ValueError(f"{field.name}={value!r}, but it must be {_allowed_words(field, hints)}.")
 
 
 def from_mapping(cls: type[S], values: Mapping[str, Any]) -> S:
@@ -90,48 +78,6 @@ def from_mapping(cls: type[S], values: Mapping[str, Any]) -> S:
         if name not in known:
             raise unknown_setting(str(name), list(known))
     return cls(**values)
-
-
-def fits(value: Any, hint: Any) -> bool:
-    """Returns whether a value is of a type: an int is a float too, True is no number, and a float is finite.
-
-    >>> fits(3, float), fits(True, int), fits(None, int | None), fits([0.9, 0.95], tuple[float, float])
-    (True, False, True, True)
-    """
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Literal:
-        return any(value is option or value == option for option in arguments)
-    if origin in (typing.Union, types.UnionType):
-        return any(fits(value, option) for option in arguments)
-    if origin is tuple:
-        return (
-            isinstance(value, (tuple, list))
-            and len(value) == len(arguments)
-            and all(fits(item, option) for item, option in zip(value, arguments, strict=True))
-        )
-    if origin is list:
-        return isinstance(value, (tuple, list)) and all(fits(item, arguments[0]) for item in value)
-    if origin is dict:
-        return isinstance(value, dict)
-    if hint is float:
-        return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-    if hint is int:
-        return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
-def allowed_words(field: dataclasses.Field[Any], hint: Any) -> str:
-    """Returns what a field may be, in words.
-
-    >>> allowed_words(dataclasses.field(metadata={"allowed": ">= 1"}), int | None)
-    'an int >= 1, or None'
-    """
-    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    # What a list may be stands in the field's own words.
-    named = [option for option in options if option is not type(None) and typing.get_origin(option) is not list]
-    words = " or ".join(map(_type_words, named))
-    words = " ".join(part for part in (words, field.metadata["allowed"]) if part)
-    return f"{words}, or None" if type(None) in options else words
 
 
 def fields_of(nouns: Iterable[type]) -> dict[str, dataclasses.Field[Any]]:
@@ -160,9 +106,9 @@ def tables(nouns: Iterable[type]) -> str:
     """Returns a table of settings for each dataclass under its first line, as docs/settings.md shows them."""
     blocks = []
     for noun in nouns:
-        hints = typing.get_type_hints(noun)
+        hints = typing.get_type_hints(noun, include_extras=True)
         rows = [
-            f"| `{field.name}` | `{default_of(field)!r}` | {allowed_words(field, hints[field.name])} "
+            f"| `{field.name}` | `{default_of(field)!r}` | {_allowed_words(field, hints)} "
             f"| {field.metadata['meaning']} |"
             for field in dataclasses.fields(noun)
         ]
@@ -173,10 +119,5 @@ def tables(nouns: Iterable[type]) -> str:
     return "\n\n".join(blocks)
 
 
-def _type_words(hint: Any) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(repr(option) for option in typing.get_args(hint))
-    if typing.get_origin(hint) is tuple:
-        return f"{len(typing.get_args(hint))} numbers"
-    names = {int: "an int", float: "a number", str: "a text", bool: "True or False"}
-    return names.get(hint, "a dictionary")
+def _allowed_words(field: dataclasses.Field[Any], hints: Mapping[str, Any]) -> str:
+    return words_of(hints[field.name], field.metadata["allowed"])

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from agents.weights import TensorSpec
-from runners.objectives.importance import logprob_difference, warn_on_mismatch
+from runners.objectives.importance import warn_on_mismatch
 from runners.objectives.kl import kl_in_reward
 from runners.objectives.objective import ObjectiveConfig, ObjectiveInputs, policy_loss
 from runners.objectives.stats import PolicyStats
@@ -99,12 +99,9 @@ class Updater:
         )
         return rewards.cpu().numpy()
 
-    def rollout_difference(self, batch: Mapping[str, np.ndarray]) -> tuple[float, float]:
-        """Returns mean and max |rollout - policy logprob| (nats) over the completions' tokens of a batch."""
-        columns = self._on_device(batch)
-        mask = columns["loss_mask"]
-        total, largest = logprob_difference(self._logprobs(columns, self.scorer), columns["rollout_logprobs"], mask)
-        return float(total / mask.sum()), float(largest)
+    def logprobs(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Returns the policy's log-probs [B, T] (nats) of a batch's tokens, 0 outside the mask."""
+        return self._logprobs(self._on_device(batch), self.scorer).cpu().numpy()
 
     def exported_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yields name and full tensor of what the policy is to everyone else: engines, policy/, the sync check.

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
 import agents
 from agents import registry
 from agents.scripted_agent import ScriptedAgent
+
+ENGINES = ("vllm", "sglang")
+SHIPPED = ("transformers", *ENGINES, "scripted")
 
 
 @pytest.fixture(autouse=True)
@@ -63,9 +70,71 @@ def test_unknown_options_say_the_known_ones(engine: str, option: str, message: s
         agents.make(engine, **{option: 1.0})
 
 
+NOT_AN_INT = "an int >= 1"
+DTYPES = "one of 'auto', 'float32', 'bfloat16', 'float16'"
+SECONDS = "a number > 0 and <= 1e9"
+
+
+@pytest.mark.parametrize(
+    ("engine", "option", "value", "allowed"),
+    [
+        *((engine, "max_model_len", value, NOT_AN_INT) for engine in SHIPPED for value in ("abc", 0, 2.5, True, [1])),
+        *((engine, "model", 3, "a text") for engine in SHIPPED),
+        *((engine, "dtype", "half", DTYPES) for engine in SHIPPED if engine != "scripted"),
+        *((engine, "trust_remote_code", "no", "True or False") for engine in SHIPPED if engine != "scripted"),
+        *((engine, "sampling", 3, "an instance of SamplingParams, or None") for engine in SHIPPED[:3]),
+        ("transformers", "device", "gpu", 'a text such as "auto", "cpu", "cuda" or "cuda:1"'),
+        ("transformers", "max_batch_tokens", None, NOT_AN_INT),
+        ("scripted", "script", "print", "a function"),
+        *((engine, "timeout_s", value, SECONDS) for engine in ENGINES for value in ("soon", 0, 1e300, math.nan)),
+        *((engine, "start_timeout_s", -1, SECONDS) for engine in ENGINES),
+        *((engine, "url", "nowhere", "a text that begins with http:// or https://, or None") for engine in ENGINES),
+        *((engine, "enable_sleep_mode", "yes", "True or False") for engine in ENGINES),
+    ],
+)
+def test_a_value_that_an_option_cannot_have(engine: str, option: str, value: object, allowed: str) -> None:
+    with pytest.raises(ValueError) as error:
+        registry.find(engine, **{option: value})
+    assert str(error.value).startswith(f"The agent {engine!r} has the option {option}={value!r}, but it must be ")
+    assert allowed in str(error.value)
+
+
+def test_the_shipped_agents_take_their_own_defaults() -> None:
+    for engine in SHIPPED:
+        parameters = inspect.signature(registry.find(engine)).parameters.values()
+        registry.find(engine, **{p.name: p.default for p in parameters if p.default is not p.empty})
+
+
+class Theirs:
+    """An agent of someone else's: what annotations do not tell is its own to check."""
+
+    def __init__(self, folder: Path, weights: Mapping[str, int], level: Literal["low", "high"] = "low") -> None:
+        raise TypeError("its own")
+
+
+class OnlyForAChecker:
+    def __init__(self, model: NotImported) -> None:  # noqa: F821
+        pass
+
+
+def test_options_of_an_agent_of_ones_own() -> None:
+    agents.register("theirs", f"{__name__}:Theirs")
+    agents.register("checker", f"{__name__}:OnlyForAChecker")
+    assert registry.find("theirs", folder="a/b", weights=3) is Theirs
+    assert registry.find("checker", model=3) is OnlyForAChecker
+    with pytest.raises(ValueError, match="level='middle', but it must be one of 'low', 'high'"):
+        registry.find("theirs", level="middle")
+
+
 def test_a_type_error_inside_an_agent_is_its_own() -> None:
-    with pytest.raises(TypeError):
-        agents.make("scripted", model=["not", "a", "name"])
+    agents.register("theirs", f"{__name__}:Theirs")
+    with pytest.raises(TypeError, match="its own"):
+        agents.make("theirs", folder="a", weights={})
+
+
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match=r"device='cuda:99', but torch sees \d+ GPUs here"):
+        agents.make("transformers", device="cuda:99")
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])

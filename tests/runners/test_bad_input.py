@@ -73,6 +73,38 @@ def refused(tmp_path, capsys, no_ray):
         (["--num-gpus-per-learner", "64"], "num_gpus_per_learner=64 with num_learners=0, but this process sees"),
         (["--num-env-runners", "100000"], "more than 16 processes for each of this machine's"),
         (["--resume", ""], "--resume '': no run there"),
+        (["--engine-option", "max_model_len=abc"], "max_model_len='abc', but it must be an int >= 1, or None"),
+        (["--set", "engine_options={dtype: 3}"], "'transformers' has the option dtype=3, but it must be one of 'auto'"),
+        (["--engine-option", "model=x"], "engine_options={'model': 'x'}, but it must be a dictionary with texts"),
+        (["--engine-option", "name=x"], "'transformers' has no option 'name'"),
+        (["--engine", "scripted", "--engine-option", "script=print"], "script='print', but it must be a function"),
+        (["--engine", ".x:y"], "No agent is called '.x:y': one of your own is named package.module:Class"),
+        (["--engine", "json:nope"], "The agent 'json:nope': json has no class 'nope'"),
+        (["--engine", "no.module:A"], "The agent 'no.module:A' cannot be imported: No module named 'no'"),
+        (["--env", ".x:y"], "--env '.x:y': write it as id, or module:id"),
+        (["--env-option", "id=x"], "'id' is no option of an environment"),
+        (["--env-option", "max_episode_steps=x"], "max_episode_steps='x': it must be an int >= 1, or -1 for no limit"),
+        (["--env-option", "max_episode_steps=0"], "max_episode_steps=0: it must be an int >= 1, or -1 for no limit"),
+        (["--set", "advantage=.x:y"], "The advantage estimator '.x:y' is not of the form package.module:name"),
+        (
+            ["--set", "advantage=json:loads"],
+            "'json:loads' is not called with (rewards, group_ids): too many positional",
+        ),
+        (["--set", "lr=&a [*a]"], "--set 'lr=&a [*a]': the value is not YAML"),
+        (["--set", "lr=2001-13-45"], "--set 'lr=2001-13-45': the value is not YAML"),
+        (["--set", "model=3"], "{'model': 3}: RLlib does not take it"),
+        (["--set", "temperature=1e-300"], "temperature=1e-300, but it must be a number > 0, from 0.001 to 1000"),
+        (["--set", "num_epochs=1000000000"], "num_epochs=1000000000, but it must be an int >= 1 and <= 1000"),
+        (["--num-threads", "1000000"], "num_threads=1000000, but it must be an int >= 1 and <= 1024"),
+        (["--set", "update_timeout_s=1e300"], "update_timeout_s=1e+300, but it must be a number > 0 and <= 1e9"),
+        (["--interrupt-s", "1e300"], "interrupt_s=1e+300, but it must be a number > 0 and <= 1e9"),
+        (["--dump-steps", "0"], "dump_steps='0', but it must be a text such as"),
+        (["--name", "a\0b"], "it must be the name of one folder"),
+        (["--name", "x" * 256], "it must be the name of one folder"),
+        (
+            ["--num-gpus-per-env-runner", "64"],
+            "num_gpus_per_env_runner=64 with num_env_runners=0, but this process sees",
+        ),
     ],
 )
 def test_an_option(refused, arguments, message):
@@ -92,6 +124,10 @@ def test_an_option(refused, arguments, message):
         ("trainning: {lr: 1.0}", "has ['trainning']; its sections may be"),
         ("a: b: c", "is not YAML"),
         ("", "holds NoneType"),
+        ("training: {1: 2}", "has 1 in training: a name must be a text"),
+        ("agents: {engine_options: [1]}", "engine_options=[1], but it must be a dictionary"),
+        ("agents: {engine_options: {1: 2}}", "engine_options={1: 2}, but it must be a dictionary with texts for names"),
+        ("training: {lr: &a [*a]}", "but it must be a number >= 0"),
     ],
 )
 def test_a_preset(refused, tmp_path, text, message):
@@ -110,6 +146,10 @@ def cut_weights(folder):
     path.write_bytes(path.read_bytes()[:-1000])
 
 
+def written(name, text):
+    return lambda folder: (folder / name).write_text(text)
+
+
 def without_tokenizer(folder):
     for path in folder.glob("token*"):
         path.unlink()
@@ -120,7 +160,15 @@ def without_tokenizer(folder):
     [
         (cut_weights, "is not whole: model.safetensors missing or cut short in"),
         (without_tokenizer, "has no tokenizer that transformers can load"),
-        (lambda folder: (folder / "tokenizer.json").write_text("{"), "has no tokenizer that transformers can load"),
+        (written("tokenizer.json", "{"), "has no tokenizer that transformers can load"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "is not whole: model.safetensors missing or cut"),
+        (written("model.safetensors.index.json", '{"weight_map": 3}'), "is not whole: model.safetensors.index.json"),
+        (written("chat_template.jinja", "{% for %}"), "has a chat template or a generation_config.json that cannot be"),
+        (
+            written("chat_template.jinja", "{{ raise_exception('no') }}"),
+            "has a chat template or a generation_config.json that cannot be used: no",
+        ),
+        (written("generation_config.json", "{"), "has a chat template or a generation_config.json that cannot be"),
     ],
 )
 def test_a_model(refused, model, spoil, message):

@@ -110,6 +110,39 @@ def test_an_edited_config(refused, copied):
     assert "config.yaml' holds NoneType" in refused()
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metrics.jsonl", '{"step": NaN}\n'),
+        ("metrics.jsonl", '{"step": true}\n'),
+        ("metrics.jsonl", '{"step": 1, "loss": "low"}\n'),
+        ("provenance.json", "[]"),
+        ("provenance.json", '{"sessions": [3]}'),
+        ("provenance.json", "[" * 99_999),
+    ],
+)
+def test_a_file_that_holds_something_else(refused, copied, name, text):
+    (copied / name).write_text(text)
+    assert f"{copied / name}" in refused()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda manifest: manifest.update(config=3), "holds int, but it must hold sections"),
+        (lambda manifest: manifest["config"].pop("training"), "lacks training"),
+        (lambda manifest: manifest["config"].update(training=[1]), "has training: [1], but it must be NAME: VALUE"),
+    ],
+)
+def test_a_manifest_that_holds_something_else(refused, copied, change, message):
+    for step in (3, 4):
+        path = copied / "checkpoints" / f"step_00000{step}" / "manifest.json"
+        manifest = json.loads(path.read_text())
+        change(manifest)
+        path.write_text(json.dumps(manifest))
+    assert message in refused()
+
+
 def test_a_broken_line(refused, copied):
     with (copied / "samples.jsonl").open("a") as file:
         file.write("{\n")

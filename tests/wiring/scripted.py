@@ -98,7 +98,7 @@ class RecordingAgent(TextAgent):
     """Answers the user's last message with the next of the answers that `script` has for it.
 
     Ids: each character is encoded alone, which is not how the tokenizer encodes the text: whoever decodes and encodes
-    again gets other ids. An answer ends with the end token, but for one that ends in "...", which max_tokens has cut.
+    again gets other ids. An answer ends with the end token, but for one that ends in "..." or is cut by max_tokens.
 
     Log-probabilities: those of the model with the weights it was given, moved by up to `noise` in a pattern. So they
     differ from the learner's by as much as the test wants, and there is no mistaking the one for the other.
@@ -146,10 +146,8 @@ class RecordingAgent(TextAgent):
         ids = [
             token for character in text for token in self.tokenizer(character, add_special_tokens=False)["input_ids"]
         ]
-        cut = text.endswith("...")
-        if not cut:
-            ids.append(self.end_token_ids[0])
-        assert len(ids) <= params.max_tokens, (text, len(ids), params.max_tokens)
+        cut = text.endswith("...") or len(ids) >= params.max_tokens
+        ids = ids[: params.max_tokens] if cut else [*ids, self.end_token_ids[0]]
         exact = sequence_logprobs(self.model, [*prompt, *ids], params.temperature or 1.0)[-len(ids) :].tolist()
         moved = [
             logprob + self.noise * math.sin(1.7 * token + 0.9 * place)

@@ -48,6 +48,34 @@ def test_the_standard_error_is_that_of_the_mean(evaluated):
     assert results["sampled"]["standard_error"] == pytest.approx(math.sqrt(0.6 * 0.4 / 5))
 
 
+@pytest.mark.parametrize(
+    ("count", "exams", "mean"),
+    [
+        (None, range(5), 3 / 5),
+        (9, range(5), 3 / 5),
+        (3, (0, 1, 3), 3 / 3),  # of five the places 0 * 5 // 3, 1 * 5 // 3, 2 * 5 // 3
+        (2, (0, 2), 1 / 2),
+        (0, (), None),
+    ],
+)
+def test_sampled_evaluation_of_some_problems(start, count, exams, mean):
+    run = start(script=GRADED | EXAMS, eval_env=EXAM_ENV)
+    run.algo.config = run.algo.config.copy(copy_frozen=False).evaluation(eval_sampled_problems=count)
+    first = len(run.agent.calls)
+    results = run.algo.evaluate()
+    asked = [
+        (c.params.temperature, last_message(run.agent.tokenizer, p)) for c in run.agent.calls[first:] for p in c.prompts
+    ]
+    assert [message for temperature, message in asked if not temperature] == [question(n, "Exam") for n in range(5)]
+    assert [message for temperature, message in asked if temperature] == [question(n, "Exam") for n in exams]
+    assert results["greedy"]["reward_mean"] == pytest.approx(2 / 5) and results["greedy"]["num_problems"] == 5
+    if mean is None:
+        assert "sampled" not in results
+    else:
+        assert results["sampled"]["reward_mean"] == pytest.approx(mean)
+        assert results["sampled"]["num_problems"] == len(exams)
+
+
 def test_training_goes_on_with_the_problems_of_training(start):
     run = start(script=GRADED | EXAMS, eval_env=EXAM_ENV)
     run.algo.evaluate()

@@ -96,6 +96,8 @@ def test_gates(make, capsys, gate, passes):
     [
         (["--gate", "los > 1"], "--gate 'los > 1': expected METRIC@STEP"),
         (["--gate", "loss@x>1"], "expected METRIC@STEP"),
+        (["--write-band", "../up"], "--write-band '../up': it must be the name of a preset"),
+        (["--write-band", "mine"], "--write-band mine: a band is made of two runs or more"),
     ],
 )
 def test_gates_that_are_none(make, capsys, arguments, message):
@@ -110,6 +112,9 @@ def test_folders_that_are_no_runs(tmp_path, make, capsys):
     (broken / "metrics.jsonl").write_text("{\n")
     code, _, error = compare(capsys, broken)
     assert code == 2 and "metrics.jsonl, line 1" in error
+    (broken / "metrics.jsonl").write_text('{"step": 1, "loss": null}\n')
+    code, _, error = compare(capsys, broken)
+    assert code == 2 and "metrics.jsonl, line 1, cannot be read (loss is None, not a number)" in error
     (broken / "metrics.jsonl").write_text("")
     (broken / "provenance.json").write_text("[]")
     code, _, error = compare(capsys, broken)

@@ -278,14 +278,56 @@ def test_few_shot_rewards_end_at_the_next_question(tmp_path: Path) -> None:
         (["--prompt", "fewshot-5", "--engine-option", "max_model_len=100"], "the model's context is 100"),
         (["--generate-only", "--score", "samples.jsonl"], "exclude each other"),
         (["--score", "nowhere/samples.jsonl"], "There is no file"),
+        (["--temperature", "1", "--n", "99999999"], "--n 99999999: it must be at least 1, and at most 1,048,576"),
+        (["--num-problems", "999999999999"], "--num-problems 999999999999: it must be at least 1, and at most"),
+        (["--num-threads", "0"], "--num-threads 0: it must be at least 1"),
+        (["--seed", "-1"], "--seed -1: it must be at least 0"),
+        (["--prompt", ""], "--prompt '': leave it out"),
+        (["--engine-option", "model=x"], "give it by --model"),
+        (["--env-option", "id=x"], "'id' is no option of an environment"),
+        (["--env", "CartPole-v1"], "not (a text, a dictionary)"),
     ],
 )
 def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str) -> None:
     assert evaluate(tmp_path / "run", "--num-problems", "4", *options) == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: ")
+    assert error.startswith("error: ") and error.count("\n") == 1
     assert message in error
     assert not (tmp_path / "run" / "samples.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "is not what evaluate.py wrote"),
+        ('{"evaluation": 3}', "is not what evaluate.py wrote"),
+        ('{"evaluation": {"env_options": 3}}', "is not what evaluate.py wrote"),
+        ('{"evaluation": {"stop": 3}}', "does not say how to grade (stop, grading): give --prompt"),
+    ],
+)
+def test_a_configuration_that_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
+) -> None:
+    evaluate(tmp_path, "--num-problems", "2")
+    capsys.readouterr()
+    (tmp_path / "config.json").write_text(text)
+    assert main(["--score", str(tmp_path / "samples.jsonl")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "config.json") in line and message in line
+
+
+def test_an_output_dir_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert evaluate(tmp_path / "file", "--num-problems", "2") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and str(tmp_path / "file") in line
+
+
+def test_an_option_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--n", "x"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: argument --n") and "--help" in line
 
 
 @pytest.mark.parametrize(
@@ -294,6 +336,7 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str], options: l
         ("{", "line 2: not JSON"),
         ("[]", "line 2: expected an object"),
         ('{"index": "0"}', "line 2: missing or of another type: index (int)"),
+        ("[" * 99_999, "line 2: not JSON"),
     ],
 )
 def test_bad_lines_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, message: str) -> None:

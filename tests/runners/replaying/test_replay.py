@@ -1,5 +1,6 @@
 """A dumped step is done again without engine and environment."""
 
+import gzip
 import json
 import shutil
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from runners.replaying.command_line import main
-from runners.replaying.dumps import read_rollouts, write_rollouts
+from runners.replaying.dumps import Dump, read_rollouts, write_rollouts
 from runners.sampling.rollout import Rollout
 from tests.runners.command_line import SMALL, run
 
@@ -35,6 +36,47 @@ def trained(runs, name):
 @pytest.fixture(scope="module")
 def grpo(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("runs"), "grpo")
+
+
+@pytest.fixture
+def dump(tmp_path):
+    """The files of a dump without a rollout."""
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "counts.json").write_text('{"iteration": 2, "num_env_steps_sampled": 8}')
+    (tmp_path / "outcome.json").write_text('{"statistics": {"loss": 0.5}, "weights": {"w": "ab"}}')
+    write_rollouts(tmp_path / "rollouts.jsonl.gz", [])
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(("outcome.json", text) for text in (b"{", b"[]", b'{"statistics": {}}', b'{"statistics": 3, "weights": {}}')),
+        *(("outcome.json", data) for data in (b"\xff", b"[" * 99_999, None)),
+        *(("counts.json", text) for text in (b"{", b"[]", b'{"iteration": "x"}', None)),
+        *(
+            ("rollouts.jsonl.gz", data)
+            for data in (b"", b"x", gzip.compress(b"{}\n"), gzip.compress(b"{" * 99)[:-4], None)
+        ),
+    ],
+)
+def test_a_dump_that_is_broken_says_which_file(dump, name, content):
+    assert Dump.read(dump).iteration == 2
+    (dump / name).unlink()
+    if content is not None:
+        (dump / name).write_bytes(content)
+    if content == b"":
+        assert Dump.read(dump).rollouts == []  # the number of them is compared with the settings
+        return
+    with pytest.raises(ValueError, match=r"dump the step again, or replay another\.") as error:
+        Dump.read(dump)
+    assert str(dump / name) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_dump_without_its_checkpoint(dump):
+    (dump / "checkpoint").rmdir()
+    with pytest.raises(ValueError, match="checkpoint is missing"):
+        Dump.read(dump)
 
 
 def test_rollouts_come_back_as_they_were(tmp_path):

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from runners.rllib.cluster import check_resources
 from runners.run_settings import ResourceSettings
-from tests.runners.command_line import SMALL, command, run
+from tests.runners.command_line import ROOT, SMALL, command, run
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,38 @@ def test_gpus_that_are_absent_end_the_command(tmp_path):
     assert done.returncode == 1
     assert "error: Each learner asks for 64 GPU, but no node of Ray has more than" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+LISTENERS = """
+import psutil
+from runners.rllib import cluster
+from runners.run_settings import ResourceSettings
+cluster.start(ResourceSettings())
+import ray
+ray.get(ray.remote(lambda: None).remote())
+for process in psutil.Process().children(recursive=True):
+    for connection in process.net_connections(kind="inet"):
+        if connection.status == psutil.CONN_LISTEN:
+            print(connection.laddr.ip.removeprefix("::ffff:"), process.name())
+"""
+
+
+@pytest.mark.slow
+def test_a_started_ray_listens_to_this_machine_alone_and_leaves_no_token(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENERS],
+        cwd=ROOT,
+        env={**environment, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    addresses = dict(reversed(line.split(" ", 1)) for line in done.stdout.splitlines())
+    assert {"gcs_server", "raylet"} < addresses.keys()
+    assert set(addresses.values()) == {"127.0.0.1"}
+    assert list(tmp_path.rglob("auth_token")) == []
 
 
 @pytest.fixture

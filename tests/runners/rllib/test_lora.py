@@ -26,7 +26,7 @@ def named(model):
 @pytest.fixture
 def trained(build):
     """An algorithm after three steps."""
-    algo = build(lora_config())
+    algo = build(lora_config().agents(sync_check_bound=1e-5))
     rows = [metrics_row(algo.train(), step) for step in (1, 2, 3)]
     return algo, rows
 
@@ -57,7 +57,6 @@ def test_the_check_after_a_sync_sees_that_the_base_alone_was_sent(trained, monke
     monkeypatch.setattr(
         updater_of(algo), "exported_weights", lambda: ((name, tensor.detach()) for name, tensor in base.items())
     )
-    algo.config = algo.config.copy(copy_frozen=False).agents(sync_check_bound=1e-5)
     with pytest.raises(RuntimeError, match="does not run the learner's weights"):
         algo.deliver_weights()
 

@@ -101,8 +101,9 @@ def test_a_killed_learner_ends_the_run(build, num_learners):
     algo.train()
     victim = algo.learners.tell(_pid)[-1]
     os.kill(victim, signal.SIGKILL)
-    with pytest.raises(WorkerLost, match=f"Learner {num_learners - 1} is gone"):
+    with pytest.raises(WorkerLost, match=f"Learner {num_learners - 1} is gone") as lost:
         algo.train()
+    assert "\n" not in str(lost.value) and "actor_id" not in str(lost.value)
     # And the others are not asked for what they would wait for together.
     with pytest.raises(WorkerLost):
         algo.train()

@@ -4,6 +4,7 @@ import glob
 import os
 
 import pytest
+import torch
 
 import agents
 from agents import registry
@@ -156,6 +157,52 @@ class TestPaths:
             build(small_config().agents(weight_transfer="nccl"))
 
 
+class TestTheCheck:
+    """That an engine has the learner's weights, and not those of the update before."""
+
+    @pytest.mark.parametrize("lr", [1e-6, 1e-5])
+    def test_an_engine_that_is_an_update_behind_is_found_at_the_first_update(self, build, monkeypatch, lr):
+        algo = build(small_config(lr=lr))
+        hold_back(agent_of(algo), monkeypatch)
+        with pytest.raises(RuntimeError, match=r"policy version 1, engine 'transformers' of env runner 0 does not run"):
+            algo.train()
+
+    def test_an_engine_that_falls_behind_later_is_found_then(self, build, monkeypatch):
+        algo = build(small_config(lr=1e-6))
+        algo.train()
+        hold_back(agent_of(algo), monkeypatch)
+        with pytest.raises(RuntimeError, match=r"policy version 2, .* log-probs moved .* times as far"):
+            algo.train()
+
+    def test_the_env_runner_is_named(self, build):
+        algo = build(small_config(lr=1e-6).env_runners(num_env_runners=2, env_runner_cls=SecondFallsBehind))
+        with pytest.raises(RuntimeError, match="of env runner 2 does not run the learner's weights"):
+            algo.train()
+
+    @pytest.mark.parametrize("training", [{"max_tokens": 1}, {"max_tokens": 3}, {"lr": 0.0}, {"num_prompts": 1}])
+    def test_an_engine_that_has_them_passes(self, build, training):
+        algo = build(small_config(**training))
+        for _ in range(2):
+            algo.train()
+
+    def test_it_can_be_left_out(self, build, monkeypatch):
+        algo = build(small_config().agents(sync_check_bound=None))
+        monkeypatch.setattr(agent_of(algo), "load_weights", lambda source, version: None)
+        calls = []
+        monkeypatch.setattr(algo.updaters, "ask", lambda call, ask=algo.updaters.ask: calls.append(call) or ask(call))
+        assert algo.weight_check.before_update([]) is None
+        algo.weight_check.after_delivery(1)
+        assert calls == []
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("seed", range(3))
+    def test_a_healthy_run_of_the_tiny_preset_passes(self, build, seed):
+        tiny = small_config(num_prompts=32, group_size=8, minibatch_size=128, max_tokens=96, lr=1e-6 if seed else 1e-4)
+        algo = build(tiny.debugging(seed=seed))
+        for _ in range(30):
+            algo.train()
+
+
 class TestSleep:
     @pytest.mark.slow
     def test_the_engine_sleeps_while_the_learner_updates(self, build, owned, monkeypatch):
@@ -234,3 +281,27 @@ def test_paths_that_cannot_be_taken_name_the_mend(setting, gpu, engine, message)
 
 def engine_process(algo):
     return agent_of(algo).backend.process.pid
+
+
+def hold_back(agent, monkeypatch):
+    """Has an agent take the weights that were delivered before, under the version of those delivered now."""
+    load, held = agent.load_weights, [Arrays.of(copied(agent))]
+
+    def load_before(source, version):
+        held.append(Arrays.of((name, torch.as_tensor(tensor).clone().numpy()) for name, tensor in source.tensors()))
+        load(held[-2], version)
+
+    monkeypatch.setattr(agent, "load_weights", load_before)
+
+
+def copied(agent):
+    return [(name, parameter.detach().clone().numpy()) for name, parameter in agent.model.named_parameters()]
+
+
+class SecondFallsBehind(TextEnvRunner):
+    """The engine of the second env runner is an update behind."""
+
+    def _start_engine(self):
+        super()._start_engine()
+        if self.worker_index == 2:
+            hold_back(self.agent, pytest.MonkeyPatch())

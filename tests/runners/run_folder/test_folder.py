@@ -24,7 +24,7 @@ def folder(tmp_path):
 def save(folder, step, *, state=None, keep=2):
     """A checkpoint whose state is its step."""
     state = state or (lambda path: (path / "state").write_text(str(step)))
-    folder.save_checkpoint(step, state, write_policy, config={"seed": 1}, keep=keep)
+    folder.save_checkpoint(step, state, write_policy, config=CONFIG, keep=keep)
 
 
 def checkpoint_names(folder):
@@ -111,7 +111,7 @@ def test_the_last_two_checkpoints_are_kept(folder):
         save(folder, step)
     assert checkpoint_names(folder) == ["step_000010", "step_000015"]
     found, broken = folder.whole_checkpoint()
-    assert (found.step, (found.path / "state").read_text(), found.config, broken) == (15, "15", {"seed": 1}, [])
+    assert (found.step, (found.path / "state").read_text(), found.config, broken) == (15, "15", CONFIG, [])
     assert check_policy(found.path / "policy", found.path) is None
 
 

@@ -1,6 +1,9 @@
+import numpy as np
 import pytest
 
 from runners.sampling.problems import ProblemSampler, evaluation_resets, sequence_seed
+
+ENVS = {"train": 1, "eval": 2}  # what stands for them in a seed
 
 
 def indices(resets):
@@ -57,7 +60,9 @@ def test_evaluation_is_on_the_same_problems_each_time():
 
 def test_evaluation_seeds_are_not_training_seeds():
     training = {reset.seed for reset in ProblemSampler(None, seed=0).draw(2000)}
-    assert not training & {reset.seed for reset in evaluation_resets(None, 2000)}
+    evaluation = [reset.seed for resets in (evaluation_resets(None, 2000), evaluation_resets(9, 9)) for reset in resets]
+    assert not training & set(evaluation)
+    assert all(2**30 <= seed < 2**31 for seed in evaluation)  # of 31 bits, as `reset` takes
 
 
 def test_c24_every_group_and_turn_has_a_sampling_seed_of_its_own():
@@ -72,3 +77,10 @@ def test_c24_every_group_and_turn_has_a_sampling_seed_of_its_own():
     assert all(0 <= seed < 2**30 for seed in seeds)
     environments = {reset.seed for reset in ProblemSampler(None, seed=0).draw(50)}
     assert not {seed >> 1 for seed in environments} & seeds
+
+
+def test_random_numbers_stay_those_of_a_checkpoint():
+    mixed = {env: np.random.SeedSequence((5, 7, 1, place)).generate_state(1)[0] for env, place in ENVS.items()}
+    assert {env: sequence_seed(5, env, 7, 1) for env in ENVS} == {env: state >> 2 for env, state in mixed.items()}
+    [reset] = ProblemSampler(None, seed=5).draw(1)
+    assert reset.seed == np.random.SeedSequence((5, 0)).generate_state(1)[0] >> 1

@@ -50,8 +50,9 @@ class Problems:
 
 def step(problems, num_prompts=4, max_refills=4):
     groups = StepGroups(num_prompts, max_refills)
-    while groups.wanted:
-        groups.add(problems(groups.wanted))
+    for _ in range(20):
+        if groups.wanted:
+            groups.add(problems(groups.wanted))
     return groups.sample()
 
 
@@ -86,6 +87,19 @@ def test_a_round_draws_what_the_share_of_spread_calls_for():
     problems = Problems("sssffs")
     assert ids(step(problems).rollouts) == [0, 1, 2, 5]
     assert problems.asked == [4, 2]  # one is missing; at three of four that takes 4/3, so two
+
+
+def test_a_round_in_which_no_group_has_spread():
+    problems = Problems("ffffssff")
+    sample = step(problems, num_prompts=2)
+    assert problems.asked == [2, 2, 2] and sample.num_refills == 2
+    assert ids(sample.rollouts) == [4, 5]
+
+
+def test_groups_of_one():
+    groups = StepGroups(3, 0)
+    groups.add(SampleResult(rollouts=[*group(2, [1]), *group(0, [0]), *group(1, [1])]))
+    assert [rollout.group_id for rollout in groups.sample().rollouts] == [0, 1, 2]
 
 
 def test_c15_after_the_last_refill_flat_groups_fill_the_batch(caplog):
