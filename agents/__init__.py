@@ -7,7 +7,17 @@
 Importing this package imports no engine; `make` imports the one it is asked for.
 """
 
-from agents.base import Agent, Completion, EngineError, FinishReason, SamplingParams
+from agents.base import Agent, Completion, EngineError, FinishReason, SamplingParams, StreamingAgent
 from agents.registry import make, register, registered
 
-__all__ = ["Agent", "Completion", "EngineError", "FinishReason", "SamplingParams", "make", "register", "registered"]
+__all__ = [
+    "Agent",
+    "Completion",
+    "EngineError",
+    "FinishReason",
+    "SamplingParams",
+    "StreamingAgent",
+    "make",
+    "register",
+    "registered",
+]

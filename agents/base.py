@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -150,4 +150,41 @@ class Agent(Protocol):
 
     def close(self) -> None:
         """Frees the engine. The agent is not used afterwards."""
+        ...
+
+
+@runtime_checkable
+class StreamingAgent(Agent, Protocol):
+    """An agent that takes new prompts while it completes others, and gives back each completion as it ends.
+
+    `generate` works beside it: what it waits for is its own. After an `EngineError` every open completion is lost.
+    Weights are not loaded while completions are open.
+
+    Attributes:
+        in_process: Whether the engine works inside `poll` alone, in this process.
+    """
+
+    in_process: bool
+
+    def submit(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[list[int]]:
+        """Begins `params.n` completions for each of N prompts; returns a number for each, unique to the agent: [N][n].
+
+        What is sampled is what `generate` would sample with these arguments, up to the model's rounding.
+
+        Raises:
+            ValueError: As `generate`.
+            EngineError: As `generate`.
+        """
+        ...
+
+    def poll(self, timeout_s: float = 0.0) -> Mapping[int, Completion]:
+        """Returns the completions that have ended since the last call, by number; none twice.
+
+        Args:
+            timeout_s: Seconds to wait for the first; with 0 it returns at once. An engine in this process works in
+                here: it takes one step at least, which appends a token to each open completion.
+
+        Raises:
+            EngineError: If the engine died, hung or cannot be reached.
+        """
         ...

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from agents.base import Completion, EngineError, SamplingParams
-from agents.engine_output import EngineOutput
+from agents.engine_output import EngineOutput, EngineRequest
 from agents.engine_server import EngineServer
 from agents.http_client import Url
 from agents.models import resolve_model
 from agents.owned_engine import OwnedEngine
+from agents.singles import singles
 from agents.stop_text import tokens_to_stop
 from agents.text import TextAgent, check_prompts
 from agents.transformers_agent.loading import DtypeName, context_length, parameter_shapes
@@ -28,11 +30,20 @@ from agents.weights import TensorSpec, check_specs, weights_folder
 
 logger = logging.getLogger(__name__)
 
+_WAIT_S = 1.0
+
+
+class _Open(NamedTuple):
+    """How many completions of consecutive numbers one request stands for, and what texts end it."""
+
+    copies: int
+    stop: tuple[str, ...]
+
 
 class EngineAgent(TextAgent):
     """Base of the agents whose engine runs in a process of its own or behind a URL; a subclass knows the engine.
 
-    A `WeightLoader`, and where the engine was started for it a `Sleeper`.
+    A `StreamingAgent`, a `WeightLoader`, and where the engine was started for it a `Sleeper`.
 
     Args:
         model: A name `agents.models.resolve_model` knows; with a URL, the model that the server serves.
@@ -57,6 +68,7 @@ class EngineAgent(TextAgent):
         EngineError: If the engine cannot be started or reached.
     """
 
+    in_process = False
     weight_transfers: tuple[str, ...] = ("ipc", "collective")
     engine: str
     sleep_option: str
@@ -93,6 +105,9 @@ class EngineAgent(TextAgent):
         )
         self._trust_remote_code = trust_remote_code
         self._asleep: set[WeightPart] = set()
+        self._numbers = itertools.count()
+        self._open: dict[int, _Open] = {}
+        self._ended: dict[int, Completion] = {}
 
     def start(self, options: dict[str, Any], **timeouts: float) -> OwnedEngine:
         """Returns a new engine, with options in vLLM's words."""
@@ -102,8 +117,8 @@ class EngineAgent(TextAgent):
         """Returns the server at a URL."""
         raise NotImplementedError
 
-    def requests(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
-        """Returns one request a prompt, in the engine's own words."""
+    def requests(self, prompts: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
+        """Returns a request for one completion of each prompt, in the engine's own words; `params.n` is 1."""
         raise NotImplementedError
 
     def generate(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Completion]]:
@@ -114,18 +129,47 @@ class EngineAgent(TextAgent):
                 are not as many as the prompts, or sampling this engine cannot report the log-probabilities of.
             EngineError: If the engine died, hung or cannot be reached.
         """
+        numbers = self.submit(prompt_token_ids, params)
+        wanted = {number for group in numbers for number in group}
+        while not wanted <= self._ended.keys():
+            self._collect(_WAIT_S)
+        return [[self._ended.pop(number) for number in group] for group in numbers]
+
+    def submit(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[list[int]]:
+        """Begins `params.n` completions for each of N prompts; returns their numbers: [N][n].
+
+        Greedy completions of a prompt are all the same: the engine makes one of them.
+        """
         check_prompts(prompt_token_ids, params.seed, self.max_model_len)
-        if not prompt_token_ids:
-            return []
-        prompts = [list(map(int, prompt)) for prompt in prompt_token_ids]
-        # Greedy samples are all the same; vLLM refuses to draw more than one.
         copies = params.n if params.temperature == 0 else 1
-        groups = self.backend.generate(prompts, self.requests(prompts, replace(params, n=params.n // copies)))
-        flat = [output for group in groups for output in group * copies]
-        if [len(group) * copies for group in groups] != [params.n] * len(prompts):
-            raise EngineError(f"The engine returned {len(flat)} completions for {len(prompts)} prompts x {params.n}.")
-        completions = iter(self.completions([self._cut(output, params.stop) for output in flat], params.stop))
-        return [list(islice(completions, params.n)) for _ in groups]
+        prompts, single = singles(prompt_token_ids, replace(params, n=params.n // copies))
+        requests = self.requests(prompts, single)
+        numbers = [list(islice(self._numbers, params.n)) for _ in prompt_token_ids]
+        firsts = [number for group in numbers for number in group[::copies]]
+        if firsts:
+            rows = zip(firsts, prompts, requests, strict=True)
+            self.backend.submit([EngineRequest(first, list(map(int, ids)), how) for first, ids, how in rows])
+        self._open |= {first: _Open(copies, params.stop) for first in firsts}
+        return numbers
+
+    def poll(self, timeout_s: float = 0.0) -> dict[int, Completion]:
+        """Returns the completions that have ended since the last call, by number."""
+        if self._open and not self._ended:
+            self._collect(timeout_s)
+        ended, self._ended = self._ended, {}
+        return ended
+
+    def _collect(self, timeout_s: float) -> None:
+        """Keeps what has ended, waiting for the first at most `timeout_s`."""
+        try:
+            ended = self.backend.poll(timeout_s)
+        except (EngineError, ValueError):
+            self._open.clear()
+            raise
+        for number, output in ended:
+            copies, stop = self._open.pop(number)
+            [completion] = self.completions([self._cut(output, stop)], stop)
+            self._ended |= dict.fromkeys(range(number, number + copies), completion)
 
     def num_workers(self) -> int:
         """Returns how many processes hold the engine's model."""
@@ -166,6 +210,7 @@ class EngineAgent(TextAgent):
     def restart(self) -> None:
         """Starts the engine anew (a server is only reached again) and counts policy versions from 0."""
         logger.info("restarting the engine")
+        self._open, self._ended = {}, {}
         self.backend.restart()
         self.policy_version = 0
         self._asleep = set()

@@ -1,4 +1,4 @@
-"""The child's side of `agents.engine_process`: makes one engine and answers calls until the parent is gone."""
+"""The child's side of `agents.engine_process`: makes one engine, answers calls, and lets it work between them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,21 @@ import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Protocol
 
 PROGRESS_INTERVAL_S = 1.0
+
+
+class Engine(Protocol):
+    """What works here; its other methods are what the parent calls."""
+
+    def work(self, progress: Callable[[], None]) -> list[Any] | None:
+        """Does one step of what calls have begun, and calls `progress` if it has come any further.
+
+        Returns:
+            What it has finished; None if there is nothing to do.
+        """
+        ...
 
 
 def _progress(connection: Connection) -> Callable[[], None]:
@@ -72,13 +84,32 @@ def main(connection_fd: int, lifeline_fd: int) -> None:
     # An unknown option is a TypeError of the engine, an unfit one often a failed assertion.
     if not _answer(connection, start, (ValueError, TypeError, AssertionError)):
         return
-    progress = _progress(connection)
+    progress, busy = _progress(connection), False
     while True:
+        if busy and not connection.poll():
+            busy = _work(connection, engine, progress)
+            continue
         try:
             method, arguments = connection.recv()
         except EOFError:
             return
-        _answer(connection, lambda: getattr(engine, method)(*arguments, progress), (ValueError,))  # noqa: B023
+        _answer(connection, lambda: getattr(engine, method)(*arguments), (ValueError,))  # noqa: B023
+        busy = True
+
+
+def _work(connection: Connection, engine: Engine, progress: Callable[[], None]) -> bool:
+    """Lets the engine do a step and sends what it has finished; returns whether there was anything to do.
+
+    A step that fails ends this process: what was open is lost, and nobody can say what else.
+    """
+    try:
+        finished = engine.work(progress)
+    except Exception as error:
+        connection.send(("failed", f"{type(error).__name__}: {error}"))
+        raise
+    if finished:
+        connection.send(("outputs", finished))
+    return finished is not None
 
 
 if __name__ == "__main__":

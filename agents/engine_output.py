@@ -1,4 +1,4 @@
-"""One completion as an engine returns it."""
+"""One completion as an engine is asked for it, and as it returns it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from agents.base import FinishReason
+
+
+class EngineRequest(NamedTuple):
+    """A number to answer with, the prompt's ids, and how to sample one completion in the engine's own words."""
+
+    number: int
+    prompt: list[int]
+    sampling: dict[str, Any]
 
 
 class EngineOutput(NamedTuple):

@@ -33,7 +33,7 @@ class EngineProcess:
     """Runs one engine in a child process and calls its methods.
 
     Args:
-        target: "package.module:Class" of the engine; each of its methods takes a `progress` callable last.
+        target: "package.module:Class" of the engine, as `agents.engine_child` has it.
         options: Keyword arguments of that class.
         environment: Environment variables for the child, on top of this process's own.
         timeout_s: Seconds without an answer or a sign of progress after which a call counts as hung.
@@ -54,6 +54,8 @@ class EngineProcess:
         start_timeout_s: float,
     ) -> None:
         self.timeout_s = timeout_s
+        self._outputs: list[Any] = []
+        self._heard = time.monotonic()
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - read for as long as the engine may fail
         ours, theirs = socket.socketpair()
         # A hung child reads nothing and can stop in the middle of an answer: neither may block this side for ever.
@@ -93,15 +95,31 @@ class EngineProcess:
         return self._process.poll() is None
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """Returns `engine.method(*arguments, progress)`.
+        """Returns `engine.method(*arguments)`.
 
         Raises:
             ValueError: If the engine refuses the arguments.
-            EngineError: If the engine failed, died or showed no progress for `timeout_s`; the process is gone then,
-                unless the engine itself reported the failure.
+            EngineError: If the engine failed, died or gave no sign for `timeout_s`; the process is gone then, unless
+                the engine itself reported the failure.
         """
         self._send((method, arguments))
         return self._receive(method, self.timeout_s)
+
+    def poll(self, timeout_s: float) -> list[Any]:
+        """Returns what the engine's `work` has given since the last call, waiting for it at most `timeout_s`.
+
+        To be called only while the engine has work.
+
+        Raises:
+            EngineError: As `call`.
+        """
+        until = time.monotonic() + timeout_s
+        while True:
+            left = 0.0 if self._outputs else max(0.0, until - time.monotonic())
+            if self._next(min(_POLL_S, left), "work", self.timeout_s) is None and not left:
+                break
+        outputs, self._outputs = self._outputs, []
+        return outputs
 
     def close(self) -> None:
         """Ends the process and its children."""
@@ -116,25 +134,36 @@ class EngineProcess:
             raise self._gone("the engine took no more requests") from error
 
     def _receive(self, doing: str, timeout_s: float) -> Any:
-        deadline = time.monotonic() + timeout_s
+        self._heard = time.monotonic()
         while True:
-            try:
-                arrived = self._connection.poll(_POLL_S)
-                kind, value = self._connection.recv() if arrived else (None, None)
-            except (EOFError, OSError) as error:
-                raise self._gone(f"lost during {doing!r}") from error
+            kind, value = self._next(_POLL_S, doing, timeout_s) or (None, None)
             if kind == "done":
                 return value
             if kind == "invalid":
                 raise ValueError(f"The engine refused {doing!r}: {value}")
-            if kind == "failed":
-                raise EngineError(f"The engine failed during {doing!r}: {value}\n{self._log_tail()}")
-            if kind == "progress":
-                deadline = time.monotonic() + timeout_s
-            elif not self.alive:
+
+    def _next(self, wait_s: float, doing: str, timeout_s: float) -> tuple[str, Any] | None:
+        """Returns the next message, or None where none came; what the engine gave by itself is kept for `poll`."""
+        if not self._finalizer.alive:
+            raise EngineError("The engine has ended. Call restart() before using the agent again.")
+        try:
+            arrived = self._connection.poll(wait_s)
+            message: tuple[str, Any] = self._connection.recv() if arrived else ("", None)
+        except (EOFError, OSError) as error:
+            raise self._gone(f"lost during {doing!r}") from error
+        if not arrived:
+            if not self.alive:
                 raise self._gone(f"lost during {doing!r}")
-            elif time.monotonic() > deadline:
+            if time.monotonic() - self._heard > timeout_s:
                 raise self._gone(f"no progress for {timeout_s:g} s during {doing!r}")
+            return None
+        self._heard = time.monotonic()
+        kind, value = message
+        if kind == "failed":
+            raise EngineError(f"The engine failed during {doing!r}: {value}\n{self._log_tail()}")
+        if kind == "outputs":
+            self._outputs += value
+        return message
 
     def _gone(self, what: str) -> EngineError:
         """Ends the process and returns the error that names the cause."""

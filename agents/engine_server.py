@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
-from agents.engine_output import EngineOutput
+from agents.base import EngineError
+from agents.engine_output import EngineOutput, EngineRequest
 from agents.http_client import HttpClient
 from agents.weight_loader import WeightPart
 from agents.weight_sources import RemoteSource
@@ -39,15 +41,30 @@ class EngineServer:
                 f"Give {', '.join(engine_options)} to `{self.command}` itself; with url= they have no effect."
             )
         self.client = HttpClient(url, timeout_s=timeout_s)
+        self._open: dict[Future[EngineOutput], int] = {}
 
-    def generate(
-        self, prompts: Sequence[Sequence[int]], requests: Sequence[dict[str, Any]]
-    ) -> list[list[EngineOutput]]:
-        """Completes N prompts, each on its own: a seed belongs to a request; [N][n]."""
-        return self.client.each(self.complete, prompts, requests)
+    def submit(self, requests: Sequence[EngineRequest]) -> None:
+        """Begins completions, each a request of its own."""
+        for request in requests:
+            self._open[self.client.begin(self.complete, request.prompt, request.sampling)] = request.number
 
-    def complete(self, prompt: list[int], request: dict[str, Any]) -> list[EngineOutput]:
-        """Completes one prompt; [n]."""
+    def poll(self, timeout_s: float) -> list[tuple[int, EngineOutput]]:
+        """Returns those that have ended, by number, waiting for the first at most `timeout_s`."""
+        ended, _ = wait(self._open, timeout_s, FIRST_COMPLETED)
+        try:
+            return [(self._open.pop(future), future.result()) for future in ended]
+        except (EngineError, ValueError):
+            self.forget()
+            raise
+
+    def forget(self) -> None:
+        """Drops what is open: what has not been sent is not, and the rest is not looked at."""
+        for future in self._open:
+            future.cancel()
+        self._open.clear()
+
+    def complete(self, prompt: list[int], sampling: dict[str, Any]) -> EngineOutput:
+        """Returns one completion."""
         raise NotImplementedError
 
     def num_workers(self) -> int:
@@ -66,7 +83,8 @@ class EngineServer:
         """Does nothing: it never sleeps."""
 
     def restart(self) -> None:
-        """Looks whether the server is there again."""
+        """Looks whether the server is there again; what was open is lost."""
+        self.forget()
         self.client.get(self.info_path)
 
     def close(self) -> None:

@@ -7,16 +7,16 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Annotated, Any, TypeVar
 
 from agents.base import EngineError
 from agents.values import Allowed
 
 API_KEY_VARIABLE = "GSM8K_ENV_ENGINE_API_KEY"
-# Requests in flight at once; the engine batches them, so this only has to keep it full.
-CONCURRENCY = 64
+# Completions in flight at once; the engine batches them, so this only has to keep it full.
+CONCURRENCY = 256
 _T = TypeVar("_T")
 
 
@@ -49,6 +49,7 @@ class HttpClient:
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s
         # Straight to the engine: a proxy of the environment is for other hosts, and mostly refuses local ones.
+        self._pool = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="engine-http")
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def get(self, path: str) -> Any:
@@ -59,15 +60,9 @@ class HttpClient:
         """Returns what POST `path` answers; None for an empty answer."""
         return self._request(path, json.dumps(payload).encode())
 
-    def each(self, function: Callable[..., _T], *arguments: Sequence[Any]) -> list[_T]:
-        """Returns `map(function, *arguments)` with up to `CONCURRENCY` calls in flight."""
-        with ThreadPoolExecutor(min(CONCURRENCY, len(arguments[0])), thread_name_prefix="engine-http") as pool:
-            futures = [pool.submit(function, *row) for row in zip(*arguments, strict=True)]
-            try:
-                return [future.result() for future in futures]
-            except (EngineError, ValueError):
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    def begin(self, function: Callable[..., _T], *arguments: Any) -> Future[_T]:
+        """Calls `function(*arguments)` beside others, up to `CONCURRENCY` of them at once."""
+        return self._pool.submit(function, *arguments)
 
     def _request(self, path: str, body: bytes | None) -> Any:
         headers = {"Content-Type": "application/json"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agents.engine_output import EngineOutput
+from agents.engine_output import EngineOutput, EngineRequest
 from agents.engine_process import EngineProcess, require
 from agents.weight_loader import WeightPart
 from agents.weight_sources import RemoteSource
@@ -49,11 +49,13 @@ class OwnedEngine:
         self._timeouts = {"timeout_s": timeout_s, "start_timeout_s": start_timeout_s}
         self.process = self._start()
 
-    def generate(
-        self, prompts: Sequence[Sequence[int]], requests: Sequence[dict[str, Any]]
-    ) -> list[list[EngineOutput]]:
-        """Completes N prompts, each with its request in the engine's own words; [N][n]."""
-        return self.process.call("generate", prompts, requests)
+    def submit(self, requests: Sequence[EngineRequest]) -> None:
+        """Begins completions."""
+        self.process.call("submit", requests)
+
+    def poll(self, timeout_s: float) -> list[tuple[int, EngineOutput]]:
+        """Returns those that have ended, by number, waiting for the first at most `timeout_s`; some must be open."""
+        return self.process.poll(timeout_s)
 
     def num_workers(self) -> int:
         """Returns how many processes hold the engine's model."""

@@ -157,6 +157,8 @@ class TextAgent:
 
     def completions(self, outputs: Sequence[EngineOutput], stop: Sequence[str]) -> list[Completion]:
         """Returns what an engine made, with its text up to the first stop text and the policy version."""
+        if not outputs:
+            return []
         texts = self.tokenizer.batch_decode([output.token_ids for output in outputs], skip_special_tokens=True)
         return [
             Completion(**output._asdict(), text=cut_at_stop(text, stop), policy_version=self.policy_version)

@@ -23,7 +23,7 @@ class SGLangAgent(EngineAgent):
     The options and errors are those of `EngineAgent`. Of them:
 
     - `url` is of a running `python -m sglang.launch_server --model-path MODEL`.
-    - `timeout_s`: an owned engine makes progress when a prompt is finished.
+    - `timeout_s`: an owned engine makes progress when a completion is finished.
     - Engine options are those of `sglang.Engine`: `tp_size`, `mem_fraction_static`, `attention_backend`,
       `random_seed`, ...
     """
@@ -58,10 +58,10 @@ class SGLangAgent(EngineAgent):
         self._adapt_to(server.sizes, server.seeds_requests)
         return server
 
-    def requests(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
-        """Returns one request a prompt, as SGLang's `sampling_params` name it."""
+    def requests(self, prompts: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
+        """Returns a request for one completion of each prompt, as SGLang's `sampling_params` name it."""
         return requests(
-            prompt_token_ids,
+            prompts,
             params,
             end_token_ids=self.end_token_ids,
             max_model_len=self.max_model_len,

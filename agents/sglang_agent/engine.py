@@ -7,12 +7,14 @@ from collections.abc import Callable, Coroutine
 from math import prod
 from typing import Any
 
-from agents.engine_output import EngineOutput
+from agents.engine_output import EngineOutput, EngineRequest
 from agents.http_client import MissingEndpointError
-from agents.sglang_agent.sampling import outputs, seeded_singles
+from agents.sglang_agent.sampling import output
 from agents.sglang_agent.weight_loading import SIZES, WeightLoading
 from agents.weight_loader import WeightPart
 from agents.weight_sources import RemoteSource
+
+_STEP_S = 0.05  # a call to the engine waits at most this long for a step of it to end
 
 
 class Engine:
@@ -23,48 +25,47 @@ class Engine:
 
         self._engine = sglang.Engine(**options)
         self._weights = WeightLoading(self._checked)
+        self._open: dict[asyncio.Task[EngineOutput], int] = {}
 
-    def generate(
-        self, prompts: list[list[int]], requests: list[dict[str, Any]], progress: Callable[[], None]
-    ) -> list[list[EngineOutput]]:
-        """Completes N prompts, with progress as each is finished; [N][n]."""
+    def submit(self, requests: list[EngineRequest]) -> None:
+        """Begins completions."""
+        for request in requests:
+            self._open[self._engine.loop.create_task(self._complete(request))] = request.number
 
-        async def complete(prompt: list[int], request: dict[str, Any]) -> list[EngineOutput]:
-            results = await asyncio.gather(
-                *(
-                    self._engine.async_generate(
-                        input_ids=prompt, sampling_params=single, return_logprob=True, logprob_start_len=-1
-                    )
-                    for single in seeded_singles(request)
-                )
-            )
+    def work(self, progress: Callable[[], None]) -> list[tuple[int, EngineOutput]] | None:
+        """Waits for the next completions to end, a short while; returns them by number."""
+        if not self._open:
+            return None
+        ended, _ = self._run(asyncio.wait(self._open, timeout=_STEP_S, return_when=asyncio.FIRST_COMPLETED))
+        if ended:
             progress()
-            return [output for result in results for output in outputs(result)]
+        return [(self._open.pop(task), task.result()) for task in ended]
 
-        async def complete_all() -> list[list[EngineOutput]]:
-            return await asyncio.gather(*map(complete, prompts, requests))
-
-        return self._run(complete_all())
-
-    def sizes(self, progress: Callable[[], None]) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
         """Returns over how many processes the engine is spread."""
         return {name: getattr(self._engine.server_args, name) for name in SIZES}
 
-    def num_workers(self, progress: Callable[[], None]) -> int:
+    def num_workers(self) -> int:
         """Returns how many processes hold the model."""
-        return prod(self.sizes(progress).values())
+        return prod(self.sizes().values())
 
-    def load_weights(self, source: RemoteSource, progress: Callable[[], None]) -> None:
+    def load_weights(self, source: RemoteSource) -> None:
         """Loads weights that fit the model; SGLang drops its radix cache with it."""
         self._weights.load(source)
 
-    def sleep(self, progress: Callable[[], None]) -> None:
+    def sleep(self) -> None:
         """Frees weights and KV cache."""
         self._engine.release_memory_occupation(tags=["kv_cache", "weights"])
 
-    def wake_up(self, part: WeightPart, progress: Callable[[], None]) -> None:
+    def wake_up(self, part: WeightPart) -> None:
         """Takes memory for one of both again."""
         self._engine.resume_memory_occupation(tags=[part])
+
+    async def _complete(self, request: EngineRequest) -> EngineOutput:
+        result = await self._engine.async_generate(
+            input_ids=request.prompt, sampling_params=request.sampling, return_logprob=True, logprob_start_len=-1
+        )
+        return output(result)
 
     def _checked(self, name: str, arguments: dict[str, Any]) -> None:
         from sglang.srt.managers.io_struct import UpdateWeightsFromTensorReqInput

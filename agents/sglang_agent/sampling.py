@@ -26,7 +26,7 @@ def requests(
     max_model_len: int,
     seeds_requests: bool,
 ) -> list[dict[str, Any]]:
-    """Returns one request a prompt, as SGLang's `sampling_params` name it.
+    """Returns a request for one completion of each prompt, as SGLang's `sampling_params` name it.
 
     Every field that shapes the distribution is set, so that no default of the checkpoint's generation_config.json
     applies. `ignore_eos` would make SGLang ignore the explicit stop ids too.
@@ -46,7 +46,7 @@ def requests(
     seeds = prompt_seeds(params.seed if seeds_requests else None, len(prompt_token_ids))
     return [
         {
-            "n": params.n,
+            "n": 1,
             "temperature": params.temperature,
             "top_p": 1.0,
             "top_k": -1,
@@ -65,25 +65,10 @@ def requests(
     ]
 
 
-def seeded_singles(request: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns the requests to send for one prompt: one of n samples, or n of one where each needs its own seed.
-
-    SGLang gives all n samples of a request the same seed, so they would be equal. The radix cache shares the prompt.
-    """
-    seed = request["sampling_seed"]
-    if seed is None or request["n"] == 1:
-        return [request]
-    return [{**request, "n": 1, "sampling_seed": seed + sample} for sample in range(request["n"])]
-
-
-def outputs(result: dict[str, Any] | list[dict[str, Any]]) -> list[EngineOutput]:
-    """Returns the n completions of a request; SGLang gives a bare dictionary for n = 1."""
-    items = [result] if isinstance(result, dict) else result
-    return [
-        engine_output(
-            item["output_ids"],
-            (logprob for logprob, *_ in item["meta_info"]["output_token_logprobs"]),
-            item["meta_info"]["finish_reason"]["type"],
-        )
-        for item in items
-    ]
+def output(item: dict[str, Any]) -> EngineOutput:
+    """Returns the completion of a request."""
+    return engine_output(
+        item["output_ids"],
+        (logprob for logprob, *_ in item["meta_info"]["output_token_logprobs"]),
+        item["meta_info"]["finish_reason"]["type"],
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 from agents.engine_output import EngineOutput
 from agents.engine_server import EngineServer
-from agents.sglang_agent.sampling import outputs, seeded_singles
+from agents.sglang_agent.sampling import output
 from agents.sglang_agent.weight_loading import SIZES, WeightLoading
 from agents.weight_sources import RemoteSource
 
@@ -28,14 +28,10 @@ class Server(EngineServer):
         self.seeds_requests: bool = info["enable_deterministic_inference"]
         self._weights = WeightLoading(self._post)
 
-    def complete(self, prompt: list[int], request: dict[str, Any]) -> list[EngineOutput]:
-        """Completes one prompt; [n]."""
+    def complete(self, prompt: list[int], sampling: dict[str, Any]) -> EngineOutput:
+        """Returns one completion."""
         common = {"input_ids": prompt, "return_logprob": True, "logprob_start_len": -1}
-        return [
-            output
-            for single in seeded_singles(request)
-            for output in outputs(self.client.post("/generate", {**common, "sampling_params": single}))
-        ]
+        return output(self.client.post("/generate", {**common, "sampling_params": sampling}))
 
     def num_workers(self) -> int:
         """Returns how many processes hold the server's model."""

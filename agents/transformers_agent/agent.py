@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 import torch
 
 from agents.base import Completion, SamplingParams
-from agents.engine_output import engine_output
+from agents.engine_output import EngineOutput
 from agents.models import resolve_model
 from agents.seeds import prompt_seeds
 from agents.stop_text import ends_with_stop
 from agents.text import TextAgent, check_prompts
+from agents.transformers_agent.decoding import Decoder
 from agents.transformers_agent.loading import (
     DeviceName,
     DtypeName,
@@ -22,7 +25,8 @@ from agents.transformers_agent.loading import (
     context_length,
     load_model,
 )
-from agents.transformers_agent.sampling import Sampled, row_uniforms, sample
+from agents.transformers_agent.sampling import row_uniforms
+from agents.transformers_agent.stream import Stream, Waiting
 from agents.values import AtLeast1
 from agents.weight_sources import WeightSource
 from agents.weights import TensorSpec, check_specs
@@ -41,6 +45,7 @@ class TransformersAgent(TextAgent):
         sampling: What `act` samples with.
     """
 
+    in_process = True
     weight_transfers = ("ipc",)
 
     def __init__(
@@ -70,6 +75,8 @@ class TransformersAgent(TextAgent):
             trust_remote_code=trust_remote_code,
         )
         self.max_batch_tokens = max_batch_tokens
+        self._numbers = itertools.count()
+        self._streams: dict[SamplingParams, Stream] = {}
 
     def generate(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Completion]]:
         """Samples `params.n` completions for each of N prompts: [N][n], in the prompts' order.
@@ -80,24 +87,31 @@ class TransformersAgent(TextAgent):
             ValueError: For an empty prompt, one that leaves no room for a token in the context, or a tuple of seeds
                 that are not as many as the prompts.
         """
-        check_prompts(prompt_token_ids, params.seed, self.max_model_len)
-        seeds = prompt_seeds(params.seed, len(prompt_token_ids))
-        completes_stop = partial(ends_with_stop, self.tokenizer, stop=params.stop) if params.stop else None
-        completions: list[list[Completion]] = [[] for _ in prompt_token_ids]
-        for rows, batch_params in self._batches(prompt_token_ids, params):
-            done = len(completions[rows[0]])  # of each of these prompts, where its n are spread over batches
-            sampled = sample(
-                self.model,
-                [prompt_token_ids[row] for row in rows],
-                batch_params,
-                end_token_ids=self.end_token_ids,
-                uniforms=row_uniforms([seeds[row] for row in rows], done, batch_params).to(self.device),
-                completes_stop=completes_stop,
-            )
-            flat = self._completions(sampled, params.stop)
-            for place, row in enumerate(rows):
-                completions[row] += flat[place * batch_params.n : (place + 1) * batch_params.n]
-        return completions
+        numbers, batches = self._begin(prompt_token_ids, params)
+        outputs: dict[int, EngineOutput] = {}
+        for batch in batches:
+            decoder = batch.begin()
+            while decoder.num_open:
+                outputs |= decoder.step()
+        flat = [number for group in numbers for number in group]
+        completions = dict(zip(flat, self.completions([outputs[number] for number in flat], params.stop), strict=True))
+        return [[completions[number] for number in group] for group in numbers]
+
+    def submit(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[list[int]]:
+        """Begins `params.n` completions for each of N prompts; returns their numbers: [N][n]."""
+        numbers, batches = self._begin(prompt_token_ids, params)
+        self._stream(params).wait(batches)
+        return numbers
+
+    def poll(self, timeout_s: float = 0.0) -> dict[int, Completion]:
+        """Appends a token to each open completion; returns those that end with it, by number."""
+        ended: dict[int, Completion] = {}
+        for params, stream in list(self._streams.items()):
+            outputs = stream.step()
+            ended |= dict(zip(outputs, self.completions(list(outputs.values()), params.stop), strict=True))
+            if not stream.is_open:
+                del self._streams[params]
+        return ended
 
     def check_weights(self, specs: Sequence[TensorSpec]) -> None:
         """Raises ValueError for weights that do not fit the model."""
@@ -115,6 +129,36 @@ class TransformersAgent(TextAgent):
             for name, tensor in source.tensors():
                 parameters[name].copy_(tensor)
         self.policy_version = policy_version
+
+    def _begin(self, prompts: Sequence[Sequence[int]], params: SamplingParams) -> tuple[list[list[int]], list[Waiting]]:
+        """Returns the completions' numbers, [N][n], and the batches to begin."""
+        check_prompts(prompts, params.seed, self.max_model_len)
+        numbers = [list(islice(self._numbers, params.n)) for _ in prompts]
+        seeds = prompt_seeds(params.seed, len(prompts))
+        completes_stop = partial(ends_with_stop, self.tokenizer, stop=params.stop) if params.stop else None
+        begun = dict.fromkeys(range(len(prompts)), 0)  # of each prompt, where its n are spread over batches
+        batches = []
+        for rows, batch in self._batches(prompts, params):
+            first = begun[rows[0]]
+            begin = partial(
+                Decoder,
+                self.model,
+                [prompts[row] for row in rows],
+                batch,
+                numbers=[number for row in rows for number in numbers[row][first : first + batch.n]],
+                end_token_ids=self.end_token_ids,
+                uniforms=row_uniforms([seeds[row] for row in rows], first, batch).to(self.device),
+                completes_stop=completes_stop,
+            )
+            count, longest = len(rows) * batch.n, len(prompts[rows[-1]])
+            batches.append(Waiting(rows=count, positions=count * (longest + batch.max_tokens), begin=begin))
+            begun |= dict.fromkeys(rows, first + batch.n)
+        return numbers, batches
+
+    def _stream(self, params: SamplingParams) -> Stream:
+        """Returns that of completions sampled alike: they may share a batch."""
+        alike = replace(params, n=1, max_tokens=1, seed=None)
+        return self._streams.setdefault(alike, Stream(self.max_batch_tokens))
 
     def _batches(
         self, prompts: Sequence[Sequence[int]], params: SamplingParams
@@ -141,11 +185,3 @@ class TransformersAgent(TextAgent):
         if longest + params.max_tokens > self.max_model_len:
             return False
         return rows * params.n * (longest + params.max_tokens) <= self.max_batch_tokens
-
-    def _completions(self, sampled: Sampled, stop: Sequence[str]) -> list[Completion]:
-        fields = (sampled.token_ids, sampled.logprobs, sampled.lengths, sampled.ended)
-        outputs = [
-            engine_output(ids[:length], logprobs[:length], "stop" if ended else "length")
-            for ids, logprobs, length, ended in zip(*(field.tolist() for field in fields), strict=True)
-        ]
-        return self.completions(outputs, stop)

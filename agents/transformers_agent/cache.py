@@ -54,6 +54,15 @@ class SamplingLayer(DynamicLayer):
         """Keeps `rows` [R], and drops the positions before `first_position`, which are padding in all of them."""
         self._keep(rows, first_position, 1)
 
+    def join(self, other: SamplingLayer, padding: int, other_padding: int) -> None:
+        """Takes over the rows of `other`, with as many positions of padding before its rows and these."""
+        keys, values = (
+            torch.cat([_padded(mine, self.length, padding), _padded(theirs, other.length, other_padding)])
+            for mine, theirs in ((self.key_buffer, other.key_buffer), (self.value_buffer, other.value_buffer))
+        )
+        self.length += padding
+        self.key_buffer, self.value_buffer = (self._grown(buffer, self.length + 1) for buffer in (keys, values))
+
     def _keep(self, rows: torch.Tensor, first_position: int, reserve: int) -> None:
         kept = slice(first_position, self.length)
         self.length -= first_position
@@ -79,6 +88,15 @@ class StateLayer(LinearAttentionLayer):
     def select(self, rows: torch.Tensor, first_position: int) -> None:
         """Keeps `rows` [R]; the model has kept padding out of the states."""
         self._replace(lambda state: state.index_select(0, rows))
+
+    def join(self, other: StateLayer, padding: int, other_padding: int) -> None:
+        """Takes over the rows of `other`."""
+        for mine, theirs in (
+            (self.conv_states, other.conv_states),
+            (self.recurrent_states, other.recurrent_states),
+        ):
+            both = ((number, state, theirs[number]) for number, state in mine.items())
+            mine.update({number: torch.cat([a, b]) for number, a, b in both if a is not None and b is not None})
 
     def _replace(self, new: Callable[[torch.Tensor], torch.Tensor]) -> None:
         for states in (self.conv_states, self.recurrent_states):
@@ -108,6 +126,16 @@ class HybridLayer(StateLayer, SamplingLayer):  # type: ignore[misc, override]
         """As both do."""
         StateLayer.select(self, rows, first_position)
         SamplingLayer.select(self, rows, first_position)
+
+    def join(self, other: HybridLayer, padding: int, other_padding: int) -> None:  # type: ignore[override]
+        """As both do."""
+        StateLayer.join(self, other, padding, other_padding)
+        SamplingLayer.join(self, other, padding, other_padding)
+
+
+def _padded(buffer: torch.Tensor, length: int, padding: int) -> torch.Tensor:
+    """Returns the first `length` positions of [B, H, T, D] behind `padding` of zeros."""
+    return torch.nn.functional.pad(buffer[:, :, :length], (0, 0, padding, 0))
 
 
 # By transformers' names for the kinds. How far back a window or a chunk looks is in the mask.
@@ -149,6 +177,11 @@ class SamplingCache(Cache):
         """Keeps `rows` of every layer, without the positions before `first_position`."""
         for layer in self.layers:
             layer.select(rows, first_position)
+
+    def join(self, other: SamplingCache, padding: int, other_padding: int) -> None:
+        """Takes over the rows of `other`; each side gets so many positions of padding before its own."""
+        for layer, theirs in zip(self.layers, other.layers, strict=True):
+            layer.join(theirs, padding, other_padding)  # type: ignore[arg-type]
 
 
 def _refusal(config: PreTrainedConfig, reason: str) -> ValueError:

@@ -1,41 +1,17 @@
-"""Batched sampling: one prefill a prompt, n completions each, rows dropped as they end."""
+"""From logits to a drawn token: the distribution that is sampled, and each row's random numbers."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from agents.base import SamplingParams
-from agents.transformers_agent.cache import SamplingCache
 
-# Rows are dropped from the batch once this share of them has ended: dropping copies the cache.
-_SHRINK_BELOW = 0.75
 # What `draw` counts probabilities in: fine enough for every float32 from 2**-29 up to be exact, and few enough for
 # float64 to hold every sum.
 _UNITS = 2.0**52
-
-
-@dataclass(slots=True, kw_only=True)
-class Sampled:
-    """Raw completions of B = N * n rows, prompt-major.
-
-    Attributes:
-        token_ids: [B, T] ids, meaningful up to `lengths`.
-        logprobs: [B, T] log-probability of each id under the sampled distribution, float32.
-        lengths: [B] tokens of each completion, the end token included.
-        ended: [B] whether an end token was drawn or a stop text completed.
-    """
-
-    token_ids: torch.Tensor
-    logprobs: torch.Tensor
-    lengths: torch.Tensor
-    ended: torch.Tensor
 
 
 def sampled_logprobs(logits: torch.Tensor, params: SamplingParams) -> torch.Tensor:
@@ -91,97 +67,3 @@ def draw(logprobs: torch.Tensor, params: SamplingParams, numbers: torch.Tensor) 
     drawn = torch.searchsorted(cumulated, thresholds[:, None], right=True)[:, 0]
     # NaNs, of broken weights, may lead beyond the last id.
     return drawn.clamp_(max=logprobs.shape[1] - 1)
-
-
-@torch.inference_mode()
-def sample(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    params: SamplingParams,
-    *,
-    end_token_ids: Sequence[int],
-    uniforms: torch.Tensor,
-    completes_stop: Callable[[list[int]], bool] | None = None,
-) -> Sampled:
-    """Samples `params.n` completions for each of N prompts.
-
-    Prompts are padded on the left; positions and attention skip the padding.
-
-    Args:
-        model: Scores the tokens.
-        prompts: [N][P] ids.
-        params: How to sample; `params.stop` is what `completes_stop` looks for.
-        end_token_ids: The model's own end tokens.
-        uniforms: [N * n, max_tokens] see `row_uniforms`.
-        completes_stop: Whether a completion's ids so far end with a stop text; None where there is none.
-    """
-    device, rows = model.device, len(prompts) * params.n
-    width = max(map(len, prompts))
-    ids = torch.zeros(len(prompts), width, dtype=torch.long)
-    mask = torch.zeros(len(prompts), width, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        mask[row, width - len(prompt) :] = 1
-    ids, mask = ids.to(device), mask.to(device)
-
-    cache = SamplingCache(model.config)
-    # State space models have no attention, and call their cache otherwise.
-    states_only = "cache_params" in inspect.signature(model.forward).parameters
-    forward = partial(_forward, model, cache=cache, states_only=states_only)
-    logits = forward(ids, mask)
-    logits = logits.repeat_interleave(params.n, dim=0)
-    cache.repeat(params.n, reserve=params.max_tokens)
-    mask = mask.repeat_interleave(params.n, dim=0)
-
-    token_ids = torch.zeros(rows, params.max_tokens, dtype=torch.long, device=device)
-    logprobs = torch.zeros(rows, params.max_tokens, device=device)
-    lengths = torch.full((rows,), params.max_tokens, device=device)
-    ended = torch.zeros(rows, dtype=torch.bool, device=device)
-    ends = torch.tensor([*end_token_ids, *params.stop_token_ids], device=device)
-    active = torch.arange(rows, device=device)  # the output row of each batch row still in the batch
-    for step in range(params.max_tokens):
-        distribution = sampled_logprobs(logits, params)
-        drawn = draw(distribution, params, uniforms[active, step])
-        running = ~ended[active]
-        target = active[running]
-        token_ids[target, step] = drawn[running]
-        logprobs[target, step] = distribution.gather(1, drawn[:, None])[:, 0][running]
-        ending = torch.isin(drawn[running], ends)
-        if completes_stop is not None:
-            stopped = [completes_stop(ids) for ids in token_ids[target, : step + 1].tolist()]
-            ending |= torch.tensor(stopped, dtype=torch.bool, device=device)
-        just_ended = target[ending]
-        ended[just_ended] = True
-        lengths[just_ended] = step + 1
-        running = ~ended[active]
-        alive = int(running.sum())
-        if alive == 0 or step + 1 == params.max_tokens:
-            break
-        if alive < _SHRINK_BELOW * len(active):
-            keep = running.nonzero()[:, 0]
-            active, drawn, mask = active[keep], drawn[keep], mask[keep]
-            padding = int(mask.argmax(dim=1).min())
-            mask = mask[:, padding:]
-            cache.select(keep, padding)
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        logits = forward(drawn[:, None], mask)
-    return Sampled(token_ids=token_ids, logprobs=logprobs, lengths=lengths, ended=ended)
-
-
-def _forward(
-    model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, *, cache: SamplingCache, states_only: bool
-) -> torch.Tensor:
-    """Returns the next-token logits [B, V] after `ids` [B, S], with `mask` [B, T] over past and present."""
-    positions = (mask.cumsum(dim=1) - 1).clamp_min_(0)[:, -ids.shape[1] :]
-    if states_only:  # the past is in the states
-        mask = mask[:, -ids.shape[1] :]
-    output = model(
-        input_ids=ids,
-        # Without padding no mask is needed, and the faster attention kernels apply.
-        attention_mask=None if bool(mask.all()) else mask,
-        position_ids=positions,
-        use_cache=True,
-        logits_to_keep=1,
-        **{"cache_params" if states_only else "past_key_values": cache},
-    )
-    return output.logits[:, -1]

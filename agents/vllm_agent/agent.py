@@ -61,6 +61,6 @@ class VLLMAgent(EngineAgent):
         """Returns the server at a URL."""
         return Server(url, engine_options, timeout_s=timeout_s)
 
-    def requests(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
-        """Returns one request a prompt, as `vllm.SamplingParams` names it."""
-        return requests(prompt_token_ids, params, end_token_ids=self.end_token_ids, max_model_len=self.max_model_len)
+    def requests(self, prompts: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
+        """Returns a request for one completion of each prompt, as `vllm.SamplingParams` names it."""
+        return requests(prompts, params, end_token_ids=self.end_token_ids, max_model_len=self.max_model_len)

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from agents.engine_output import EngineOutput, engine_output
+from agents.engine_output import EngineOutput, EngineRequest, engine_output
 from agents.weight_loader import WeightPart
 from agents.weight_sources import RemoteSource, to_json
 
@@ -22,47 +22,48 @@ class Engine:
         self._vllm = vllm
         # vLLM's default seed is 0 everywhere, and replicas would draw the same samples.
         self._llm = vllm.LLM(**{"seed": secrets.randbits(31), **options})
+        self._numbers: dict[str, int] = {}
 
-    def generate(
-        self, prompts: list[list[int]], requests: list[dict[str, Any]], progress: Callable[[], None]
-    ) -> list[list[EngineOutput]]:
-        """Completes N prompts, with progress at every engine step; [N][n]."""
+    def submit(self, requests: list[EngineRequest]) -> None:
+        """Begins completions."""
         final = self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY
-        self._llm.enqueue(
-            [{"prompt_token_ids": prompt} for prompt in prompts],
+        names = self._llm.enqueue(
+            [{"prompt_token_ids": request.prompt} for request in requests],
             [
                 # Only a stop text needs the text; it costs a detokenizer in the engine's own process.
-                self._vllm.SamplingParams(**request, detokenize=bool(request["stop"]), output_kind=final)
-                for request in requests
+                self._vllm.SamplingParams(**sampling, detokenize=bool(sampling["stop"]), output_kind=final)
+                for _, _, sampling in requests
             ],
             use_tqdm=False,
         )
-        finished = []
-        engine = self._llm.llm_engine
-        while engine.has_unfinished_requests():
-            for output in engine.step():
-                if output.finished:
-                    finished.append(output)
-            progress()
-        # Requests end in any order; vLLM numbers them as they come.
-        finished.sort(key=lambda output: int(output.request_id))
-        return [[_output(completion) for completion in output.outputs] for output in finished]
+        for name, request in zip(names, requests, strict=True):
+            # An output has the first part alone; the rest makes the name unique.
+            self._numbers[name.split("-")[0]] = request.number
 
-    def num_workers(self, progress: Callable[[], None]) -> int:
+    def work(self, progress: Callable[[], None]) -> list[tuple[int, EngineOutput]] | None:
+        """Does one engine step; returns the completions that it ended, by number."""
+        engine = self._llm.llm_engine
+        if not engine.has_unfinished_requests():
+            return None
+        progress()
+        ended = [output for output in engine.step() if output.finished]
+        return [(self._numbers.pop(one.request_id), _output(one.outputs[0])) for one in ended]
+
+    def num_workers(self) -> int:
         """Returns how many workers hold the model: each answers."""
         return len(self._llm.collective_rpc("check_health"))
 
-    def load_weights(self, source: RemoteSource, progress: Callable[[], None]) -> None:
+    def load_weights(self, source: RemoteSource) -> None:
         """Has every worker load the weights, and drops the prefix cache."""
         self._llm.collective_rpc("load_weights", args=(to_json(source),))
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vLLM could not drop its prefix cache, so it holds keys of the old weights.")
 
-    def sleep(self, progress: Callable[[], None]) -> None:
+    def sleep(self) -> None:
         """Frees weights and KV cache; level 2 keeps no copy, since new weights come before the next completion."""
         self._llm.sleep(level=2)
 
-    def wake_up(self, part: WeightPart, progress: Callable[[], None]) -> None:
+    def wake_up(self, part: WeightPart) -> None:
         """Takes memory for one of both again."""
         self._llm.wake_up(tags=[part])
 

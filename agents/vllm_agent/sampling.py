@@ -18,11 +18,11 @@ def requests(
     end_token_ids: Sequence[int],
     max_model_len: int,
 ) -> list[dict[str, Any]]:
-    """Returns one request a prompt, with fields that `vllm.SamplingParams` and POST /v1/completions both know.
+    """Returns a request for one completion of each prompt, in fields that `vllm.SamplingParams` and its server know.
 
     Every field that shapes the distribution is set, so that no default of the checkpoint's generation_config.json
-    applies. `ignore_eos` with explicit stop ids makes the ids given here the only ends. vLLM gives the n samples of a
-    request the seeds seed, seed + 1, ...; logprobs=0 returns the drawn token's alone.
+    applies. `ignore_eos` with explicit stop ids makes the ids given here the only ends. logprobs=0 returns the drawn
+    token's alone.
 
     Raises:
         ValueError: For a temperature above 2, the most that vLLM takes.
@@ -36,7 +36,7 @@ def requests(
     seeds = prompt_seeds(params.seed, len(prompt_token_ids))
     return [
         {
-            "n": params.n,
+            "n": 1,
             "temperature": params.temperature,
             "top_p": params.top_p,
             "top_k": params.top_k,

@@ -36,15 +36,13 @@ class Server(EngineServer):
         self.max_model_len = served["max_model_len"]
         self._check_logprobs()
 
-    def complete(self, prompt: list[int], request: dict[str, Any]) -> list[EngineOutput]:
-        """Completes one prompt; [n]."""
+    def complete(self, prompt: list[int], sampling: dict[str, Any]) -> EngineOutput:
+        """Returns one completion."""
         answer = self.client.post(
-            "/v1/completions", {"model": self._model, "prompt": prompt, "return_token_ids": True, **request}
+            "/v1/completions", {"model": self._model, "prompt": prompt, "return_token_ids": True, **sampling}
         )
-        return [
-            engine_output(choice["token_ids"], choice["logprobs"]["token_logprobs"], choice["finish_reason"])
-            for choice in sorted(answer["choices"], key=lambda choice: choice["index"])
-        ]
+        (choice,) = answer["choices"]
+        return engine_output(choice["token_ids"], choice["logprobs"]["token_logprobs"], choice["finish_reason"])
 
     def num_workers(self) -> int:
         """Returns how many workers hold the model: each answers."""
@@ -67,7 +65,7 @@ class Server(EngineServer):
     def _check_logprobs(self) -> None:
         """Draws one token with top_k=1: under the distribution sampled from it is certain."""
         probe = {"max_tokens": 1, "temperature": 1.0, "top_k": 1, "top_p": 1.0, "logprobs": 0, "ignore_eos": True}
-        ((output,),) = self.generate([[0]], [probe])
+        output = self.complete([0], probe)
         if abs(output.logprobs[0]) > 1e-3:
             raise ValueError(
                 f"{self.client.url} reports log-probabilities of another distribution than the one it samples from. "

@@ -42,6 +42,12 @@ class Environments:
             made.append(self._make(self._id, self._options[name]))
         return made[:count]
 
+    def forget(self, env: gym.Env[str, str]) -> None:
+        """Leaves out one that hangs: another is made in its place when it is needed."""
+        for made in self._made.values():
+            if env in made:
+                made.remove(env)
+
     def num_problems(self, name: EnvName) -> int | None:
         """Returns how many problems the environment says it has (`num_problems`), or None if it does not say."""
         (env,) = self.take(1, name)

@@ -28,6 +28,7 @@ class Episode:
         prompt: Its token ids.
 
     Attributes:
+        env: The environment.
         token_ids: All ids so far; what the agent completes next.
     """
 
@@ -44,7 +45,7 @@ class Episode:
         self.group_id = group_id
         self.member = member
         self.token_ids = list(prompt)
-        self._env = env
+        self.env = env
         self._observations = [observation]
         self._reset_info = self._step_info = info
         self._num_prompt_tokens = len(prompt)
@@ -54,20 +55,37 @@ class Episode:
         self._reward = 0.0
         self._ended = self._cut = False
 
-    def step(self, completion: Completion) -> None:
-        """Appends the agent's completion and gives its text to the environment.
+    @property
+    def turn(self) -> int:
+        """Completions so far."""
+        return len(self._completions)
+
+    def take(self, completion: Completion) -> bool:
+        """Appends the agent's completion; returns whether the environment is to be stepped.
 
         One that the engine aborted ends the episode, unseen by the environment: its reward is missing.
-
-        Raises:
-            UserError: If the environment returns something else than Gymnasium's five values, with a text and a number.
         """
         self._completions.append(completion)
         self._append(completion.token_ids, own=True, logprobs=completion.logprobs)
         if completion.finish_reason == "abort":
-            self._reward, self._step_info, self._ended = math.nan, {}, True
-            return
-        observation, reward, terminated, truncated, info = self._answer(self._env.step(completion.text))
+            self.lose()
+        return not self._ended
+
+    def step(self) -> Any:
+        """Gives the environment the last completion's text and returns its answer, for `answer`."""
+        return self.env.step(self._completions[-1].text)
+
+    def lose(self) -> None:
+        """Ends the episode without its reward."""
+        self._reward, self._step_info, self._ended = math.nan, {}, True
+
+    def answer(self, returned: Any) -> None:
+        """Takes what the environment's `step` returned.
+
+        Raises:
+            UserError: If it is something else than Gymnasium's five values, with a text and a number.
+        """
+        observation, reward, terminated, truncated, info = self._checked(returned)
         self._reward += reward
         self._step_info = info
         self._ended = terminated or truncated
@@ -108,7 +126,7 @@ class Episode:
             info=_plain({**self._reset_info, **self._step_info}),
         )
 
-    def _answer(self, returned: Any) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    def _checked(self, returned: Any) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Returns what `step` of the environment returned, once it is what Gymnasium says; NaN is a missing reward."""
         if not isinstance(returned, tuple) or len(returned) != 5:
             found = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
@@ -121,7 +139,7 @@ class Episode:
         return observation, float(reward), terminated, truncated, info
 
     def _wrong(self, what: str) -> UserError:
-        name = self._env.spec.id if self._env.spec else type(self._env.unwrapped).__name__
+        name = self.env.spec.id if self.env.spec else type(self.env.unwrapped).__name__
         return UserError(f"The environment {name}: step() returned {what}.")
 
     def _append(self, token_ids: Sequence[int], *, own: bool, logprobs: Sequence[float]) -> None:

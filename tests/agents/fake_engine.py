@@ -18,29 +18,36 @@ class FakeEngine:
             os._exit(3)
         if fault == "slow start":
             time.sleep(60)
+        self.open: dict[str, tuple[float, str | None]] = {}
         self.child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 
-    def child_pid(self, progress: Callable[[], None]) -> int:
+    def child_pid(self) -> int:
         return self.child.pid
 
-    def environment(self, name: str, progress: Callable[[], None]) -> str | None:
+    def environment(self, name: str) -> str | None:
         return os.environ.get(name)
 
-    def echo(self, value: object, progress: Callable[[], None]) -> object:
+    def echo(self, value: object) -> object:
         return value
 
-    def work(self, seconds: float, progress: Callable[[], None]) -> str:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            time.sleep(0.05)
-            progress()
-        return "worked"
+    def begin(self, name: str, seconds: float, fault: str | None = None) -> None:
+        self.open[name] = (time.monotonic() + seconds, fault)
 
-    def sleep(self, seconds: float, progress: Callable[[], None]) -> None:
+    def work(self, progress: Callable[[], None]) -> list[str] | None:
+        if not self.open:
+            return None
+        time.sleep(0.05)
+        progress()
+        ended = [name for name, (end, _) in self.open.items() if time.monotonic() >= end]
+        if any(self.open.pop(name)[1] for name in ended):
+            raise RuntimeError("a broken step")
+        return ended
+
+    def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
-    def fail(self, kind: str, progress: Callable[[], None]) -> None:
+    def fail(self, kind: str) -> None:
         raise ValueError("a bad request") if kind == "value" else RuntimeError("a broken engine")
 
-    def die(self, progress: Callable[[], None]) -> None:
+    def die(self) -> None:
         os._exit(7)

@@ -14,7 +14,7 @@ from typing import Any
 
 from agents.base import SamplingParams
 from agents.engine_agent import EngineAgent
-from agents.engine_output import EngineOutput
+from agents.engine_output import EngineOutput, EngineRequest
 from agents.owned_engine import OwnedEngine
 from agents.seeds import prompt_seeds
 from agents.transformers_agent import TransformersAgent
@@ -35,28 +35,33 @@ class Engine:
     def __init__(self, options: dict[str, Any]) -> None:
         self._die_at = Path(options["die_at"])
         self._num_workers = options["num_workers"]
+        self._open: list[EngineRequest] = []
         self._agent = TransformersAgent(options["model"], device="cpu", dtype="float32")
 
-    def generate(self, prompts: Any, requests: list[dict[str, Any]], progress: Progress) -> list[list[EngineOutput]]:
-        groups = [
-            self._agent.generate([prompt], SamplingParams(**request))[0]
-            for prompt, request in zip(prompts, requests, strict=True)
-        ]
-        return [[EngineOutput(c.token_ids, c.logprobs, c.finish_reason) for c in group] for group in groups]
+    def submit(self, requests: list[EngineRequest]) -> None:
+        self._open += requests
 
-    def num_workers(self, progress: Progress) -> int:
+    def work(self, progress: Progress) -> list[tuple[int, EngineOutput]] | None:
+        if not self._open:
+            return None
+        number, prompt, sampling = self._open.pop(0)
+        [[c]] = self._agent.generate([prompt], SamplingParams(**sampling))
+        progress()
+        return [(number, EngineOutput(c.token_ids, c.logprobs, c.finish_reason))]
+
+    def num_workers(self) -> int:
         return self._num_workers
 
-    def load_weights(self, source: RemoteSource, progress: Progress) -> None:
+    def load_weights(self, source: RemoteSource) -> None:
         tensors = source.tensors()
         first = next(tensors)
         self._die_once()
         self._agent.update_weights(chain([first], tensors), 0)
 
-    def sleep(self, progress: Progress) -> None:
+    def sleep(self) -> None:
         pass
 
-    def wake_up(self, part: str, progress: Progress) -> None:
+    def wake_up(self, part: str) -> None:
         pass
 
     def _die_once(self) -> None:
@@ -96,6 +101,6 @@ class OwnedTransformersAgent(EngineAgent):
             "transformers", f"{__name__}:Engine", options=options, defaults={}, environment={}, **timeouts
         )
 
-    def requests(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
-        seeds = prompt_seeds(params.seed, len(prompt_token_ids))
+    def requests(self, prompts: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
+        seeds = prompt_seeds(params.seed, len(prompts))
         return [asdict(params) | {"seed": None if seed is None else (seed,)} for seed in seeds]

@@ -12,7 +12,7 @@ import torch
 import agents
 from agents.base import Agent, Completion, SamplingParams
 from agents.engine_agent import EngineAgent
-from agents.engine_output import EngineOutput
+from agents.engine_output import EngineOutput, EngineRequest
 from agents.text import load_tokenizer
 from agents.transformers_agent import TransformersAgent
 
@@ -73,16 +73,19 @@ class Talkative:
     def __init__(self, ids: Sequence[int]) -> None:
         self.output = EngineOutput(tuple(ids), tuple(-0.5 * place for place in range(len(ids))), "length")
 
-    def generate(self, prompts: Sequence[Any], requests: Sequence[Any]) -> list[list[EngineOutput]]:
-        return [[self.output] for _ in prompts]
+    def submit(self, requests: Sequence[EngineRequest]) -> None:
+        self.numbers = [request.number for request in requests]
+
+    def poll(self, timeout_s: float) -> list[tuple[int, EngineOutput]]:
+        return [(number, self.output) for number in self.numbers]
 
 
 class TalkativeAgent(EngineAgent):
     def start(self, options: dict[str, Any], **timeouts: float) -> Any:
         return Talkative(load_tokenizer(self.folder)(options["text"])["input_ids"])
 
-    def requests(self, prompt_token_ids: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
-        return [{}] * len(prompt_token_ids)
+    def requests(self, prompts: Sequence[Sequence[int]], params: SamplingParams) -> list[dict[str, Any]]:
+        return [{}] * len(prompts)
 
 
 def test_an_engine_that_overlooks_stop_texts_is_cut_back() -> None:

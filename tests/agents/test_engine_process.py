@@ -44,7 +44,33 @@ def test_large_messages_pass(process: EngineProcess) -> None:
 
 
 def test_progress_holds_the_time_limit_off(process: EngineProcess) -> None:
-    assert process.call("work", 4.0) == "worked"
+    process.call("begin", "slow", 4.0)
+    assert process.poll(10.0) == ["slow"]
+
+
+def test_what_is_begun_goes_on_between_calls(process: EngineProcess) -> None:
+    process.call("begin", "slow", 1.0)
+    process.call("begin", "fast", 0.2)
+    assert process.poll(0.0) == []
+    assert process.call("echo", 1) == 1
+    assert process.poll(10.0) == ["fast"]
+    time.sleep(1.5)
+    assert process.poll(0.0) == ["slow"]
+
+
+def test_a_step_that_fails_ends_the_engine(process: EngineProcess) -> None:
+    process.call("begin", "broken", 0.1, "fault")
+    with pytest.raises(EngineError, match="failed during 'work': RuntimeError: a broken step"):
+        process.poll(10.0)
+    with pytest.raises(EngineError, match=r"exited with status 1|Call restart\(\)"):
+        process.call("echo", 1)
+
+
+def test_silence_of_what_is_begun_is_a_hang(process: EngineProcess) -> None:
+    process.call("begin", "slow", 60.0)
+    os.killpg(process.pid, signal.SIGSTOP)
+    with pytest.raises(EngineError, match=r"no progress for 1\.5 s during 'work'"):
+        process.poll(30.0)
 
 
 def test_refusals_and_failures_leave_the_engine_alive(process: EngineProcess) -> None:

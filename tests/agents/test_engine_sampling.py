@@ -9,7 +9,7 @@ import pytest
 from agents.base import SamplingParams
 from agents.seeds import prompt_seeds
 from agents.sglang_agent.sampling import requests as sglang_requests
-from agents.sglang_agent.sampling import seeded_singles
+from agents.singles import singles
 from agents.vllm_agent.sampling import requests as vllm_requests
 
 PROMPTS = [[1, 2, 3], [1] * 95]
@@ -18,11 +18,11 @@ LIMITS: dict[str, Any] = {"end_token_ids": (3, 2), "max_model_len": 100}
 
 def test_vllm() -> None:
     params = SamplingParams(
-        n=4, temperature=0.7, top_p=0.9, top_k=5, max_tokens=20, stop_token_ids=(9, 3), stop=("Q:",), seed=(7, 70)
+        temperature=0.7, top_p=0.9, top_k=5, max_tokens=20, stop_token_ids=(9, 3), stop=("Q:",), seed=(7, 70)
     )
     first, second = vllm_requests(PROMPTS, params, **LIMITS)
     assert first == {
-        "n": 4,
+        "n": 1,
         "temperature": 0.7,
         "top_p": 0.9,
         "top_k": 5,
@@ -50,10 +50,10 @@ def test_vllm_takes_no_temperature_above_two() -> None:
 
 
 def test_sglang() -> None:
-    params = SamplingParams(n=4, temperature=0.7, max_tokens=20, stop_token_ids=(9,), seed=(7, 70))
+    params = SamplingParams(temperature=0.7, max_tokens=20, stop_token_ids=(9,), seed=(7, 70))
     first, second = sglang_requests(PROMPTS, params, **LIMITS, seeds_requests=True)
     assert first == {
-        "n": 4,
+        "n": 1,
         "temperature": 0.7,
         "top_p": 1.0,
         "top_k": -1,
@@ -89,11 +89,14 @@ def test_sglang_refuses_what_it_has_no_logprobs_for(options: dict[str, Any]) -> 
     sglang_requests(PROMPTS, SamplingParams(temperature=0.0, **options), **LIMITS, seeds_requests=False)
 
 
-def test_sglang_samples_with_seeds_are_requests_of_their_own() -> None:
-    request = {"n": 3, "sampling_seed": 7}
-    assert [single["sampling_seed"] for single in seeded_singles(request)] == [7, 8, 9]
-    assert {single["n"] for single in seeded_singles(request)} == {1}
-    assert seeded_singles({"n": 3, "sampling_seed": None}) == [{"n": 3, "sampling_seed": None}]
+def test_each_completion_is_a_call_of_its_own() -> None:
+    prompts, params = singles([[1], [2, 3]], SamplingParams(n=3, seed=(7, 20), max_tokens=5))
+    assert prompts == [[1], [1], [1], [2, 3], [2, 3], [2, 3]]
+    assert params == SamplingParams(n=1, seed=(7, 8, 9, 20, 21, 22), max_tokens=5)
+    _, params = singles([[1], [2]], SamplingParams(n=2, seed=5))
+    first, second = prompt_seeds(5, 2)
+    assert params.seed == (first, first + 1, second, second + 1)
+    assert singles([[1]], SamplingParams(n=2))[1].seed is None
 
 
 def test_seeds_differ_between_prompts_and_calls_and_fit_31_bits() -> None:

@@ -87,10 +87,10 @@ def test_json_both_ways(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert client.get("/empty") is None
 
 
-def test_each_keeps_the_order(url: str) -> None:
+def test_calls_go_on_beside_each_other(url: str) -> None:
     client = HttpClient(url, timeout_s=5.0)
-    answers = client.each(lambda number: client.post("/echo", {"number": number})["body"]["number"], range(200))
-    assert answers == list(range(200))
+    begun = [client.begin(client.post, "/echo", {"number": number}) for number in range(200)]
+    assert [future.result()["body"]["number"] for future in begun] == list(range(200))
 
 
 @pytest.mark.parametrize(
@@ -223,5 +223,5 @@ def test_an_sglang_engine_without_weight_sessions(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(
         sys.modules, "sglang.srt.managers.io_struct", types.SimpleNamespace(UpdateWeightsFromTensorReqInput=None)
     )
-    Engine({}).load_weights(broadcast_of({"a": torch.zeros(2)}, new_group()), lambda: None)
+    Engine({}).load_weights(broadcast_of({"a": torch.zeros(2)}, new_group()))
     assert updated == [["a"]]

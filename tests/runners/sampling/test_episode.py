@@ -21,9 +21,14 @@ def begun(env_id, **options):
     return Episode(env, group_id=0, member=0, observation=observation, info=info, prompt=[1, 2])
 
 
+def play(episode, completion):
+    if episode.take(completion):
+        episode.answer(episode.step())
+
+
 def played(env_id, **options):
     episode = begun(env_id, **options)
-    episode.step(ANSWER)
+    play(episode, ANSWER)
     return episode.rollout()
 
 
@@ -51,8 +56,8 @@ def test_a_missing_reward_is_allowed():
 def test_a_completion_that_the_engine_aborted_has_no_reward(num_turns, num_tokens):
     episode = begun("gsm8k_env:GSM8KMultiTurn-v0", dataset="builtin:1")
     if num_turns == 2:
-        episode.step(replace(ANSWER, text="\\boxed{-1}"))
-    episode.step(replace(ANSWER, token_ids=(1,) * num_tokens, logprobs=(-0.5,) * num_tokens, finish_reason="abort"))
+        play(episode, replace(ANSWER, text="\\boxed{-1}"))
+    play(episode, replace(ANSWER, token_ids=(1,) * num_tokens, logprobs=(-0.5,) * num_tokens, finish_reason="abort"))
     assert not episode.begin_turn(agent=None, max_tokens=100), "nothing is said to half an answer"
     rollout = episode.rollout()
     assert math.isnan(rollout.reward) and rollout.correct is None

@@ -155,7 +155,7 @@ def test_another_encoding_of_the_first_message(agent):
 
 def test_a_probe_is_the_same_prompt_each_time(agent):
     engine = sampler(agent, encode=lambda observation: [1])
-    first, second = engine.probe(SamplingParams(max_tokens=8)), engine.probe(SamplingParams(max_tokens=8))
+    [first], [second] = engine.probe(SamplingParams(max_tokens=8)), engine.probe(SamplingParams(max_tokens=8))
     assert first.prompt_token_ids == second.prompt_token_ids == tuple(agent.encode("What is 12 + 7?"))
     assert second.completion_token_ids == (100, 100) and second.completion_mask.tolist() == [True, True]
     assert second.rollout_logprobs.tolist() == [-0.5, -0.5] and second.rollout_logprobs.dtype == np.float32

@@ -1,0 +1,96 @@
+"""The environments' steps: one after another, or in threads of which none keeps the others waiting."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+
+from runners.sampling.episode import Episode
+
+
+class EnvSteps:
+    """Steps the environments of episodes.
+
+    Args:
+        threads: Steps at once, each in a thread of its own; 0 makes each where it is begun.
+        timeout_s: Seconds after which a thread's step is given up, and with it the episode's reward. The thread cannot
+            be ended: it is left behind, with its environment.
+    """
+
+    def __init__(self, threads: int = 0, timeout_s: float | None = None) -> None:
+        self._threads, self._timeout_s = threads, timeout_s
+        self._waiting: deque[Episode] = deque()
+        self._deadlines: dict[int, tuple[Episode, float]] = {}
+        self._answers: queue.SimpleQueue[tuple[Episode, object, BaseException | None]] = queue.SimpleQueue()
+        self._ended: list[Episode] = []
+        self.late: list[Episode] = []
+
+    def __len__(self) -> int:
+        """Returns how many have not been given back."""
+        return len(self._waiting) + len(self._deadlines) + len(self._ended)
+
+    def begin(self, episode: Episode) -> None:
+        """Steps the episode's environment, now or in a thread."""
+        if self._threads:
+            self._waiting.append(episode)
+            self._fill()
+        else:
+            episode.answer(episode.step())
+            self._ended.append(episode)
+
+    def ended(self, timeout_s: float) -> list[Episode]:
+        """Returns the episodes whose step is done or given up, waiting for the first at most `timeout_s`.
+
+        Raises:
+            Exception: What a step raised.
+        """
+        if self._threads:
+            self._collect(0.0 if self._ended else timeout_s)
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _fill(self) -> None:
+        while self._waiting and len(self._deadlines) < self._threads:
+            episode = self._waiting.popleft()
+            deadline = time.monotonic() + self._timeout_s if self._timeout_s else float("inf")
+            self._deadlines[id(episode)] = episode, deadline
+            threading.Thread(target=self._step, args=(episode,), name="env-step", daemon=True).start()
+
+    def _step(self, episode: Episode) -> None:
+        try:
+            self._answers.put((episode, episode.step(), None))
+        except BaseException as error:  # is raised again where the episode is asked for
+            self._answers.put((episode, None, error))
+
+    def _collect(self, timeout_s: float) -> None:
+        until = time.monotonic() + timeout_s
+        while len(self._deadlines):
+            nearest = min(deadline for _, deadline in self._deadlines.values())
+            wait_s = max(0.0, min(until, nearest) - time.monotonic())
+            try:
+                episode, returned, error = self._answers.get(timeout=wait_s) if wait_s else self._answers.get_nowait()
+            except queue.Empty:
+                self._give_up()
+                if self._ended or time.monotonic() >= until:
+                    return
+                continue
+            if self._deadlines.pop(id(episode), None) is None:
+                continue  # given up before
+            if error is not None:
+                raise error
+            episode.answer(returned)
+            self._ended.append(episode)
+            self._fill()
+            until = 0.0  # the rest is taken without waiting
+
+    def _give_up(self) -> None:
+        now = time.monotonic()
+        for episode, deadline in list(self._deadlines.values()):
+            if deadline <= now:
+                del self._deadlines[id(episode)]
+                episode.lose()
+                self._ended.append(episode)
+                self.late.append(episode)
+        self._fill()
