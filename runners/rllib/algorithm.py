@@ -245,7 +245,8 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         self.sync_difference = 0.0
         if self.config.sync_check_bound is None:
             return
-        sampling = self.config.sampling_params(n=1, max_tokens=_PROBE_TOKENS, seed=0)
+        temperature = self.config.scored_temperature
+        sampling = self.config.sampling_params(n=1, max_tokens=_PROBE_TOKENS, temperature=temperature, seed=0)
         probes = list(self.samplers.call_all(methodcaller("probe", sampling)).values())
         if probes:  # else every engine has just failed: the next call restores them and comes back here
             settings = self.config.noun(EngineSettings)

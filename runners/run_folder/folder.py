@@ -32,6 +32,7 @@ _SECTIONS: dict[str, type] = {
     "preset": str,
     "seed": int,
     "environment": str,
+    "trainer": str,
     **dict.fromkeys(
         ("env_options", "eval_env_options", "run", "agents", "training", "resources", "fingerprints"), dict
     ),
@@ -233,7 +234,8 @@ def read_run_config(run: Path) -> dict[str, Any]:
         ValueError: If it is not that any more, or of another format; the message names the file.
     """
     path = run / "config.yaml"
-    found = read_sections(path, _SECTIONS, what="configuration")
+    # GRPO was the only trainer once, and not named.
+    found = {"trainer": "grpo", **read_sections(path, _SECTIONS, what="configuration")}
     check_format(found, path)
     if missing := [name for name in _SECTIONS if name not in found]:
         raise ValueError(f"{path} lacks {', '.join(missing)}: put them back, or start a new run.")
