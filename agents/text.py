@@ -93,6 +93,31 @@ def encode_next_chat(
     return ids
 
 
+def encode_completion(tokenizer: PreTrainedTokenizerBase, end_token_ids: Sequence[int], completion: str) -> list[int]:
+    """Returns the ids of a completion behind `encode_chat`, with the end token that an agent would stop at.
+
+    It is the one that the chat template writes behind an assistant's message, else the tokenizer's own.
+
+    Args:
+        tokenizer: The model's.
+        end_token_ids: Those that end a completion.
+        completion: The assistant's message.
+
+    Raises:
+        ValueError: If the model has no end token.
+    """
+    ids = list(tokenizer(completion, add_special_tokens=False)["input_ids"])
+    closing: list[int] = []
+    if tokenizer.chat_template is not None:
+        messages = [{"role": "user", "content": "user's message"}, {"role": "assistant", "content": _MESSAGE}]
+        text = str(tokenizer.apply_chat_template(messages, tokenize=False)).partition(_MESSAGE)[2]
+        closing = [token for token in tokenizer(text, add_special_tokens=False)["input_ids"] if token in end_token_ids]
+    ends = [*closing, *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]), *end_token_ids]
+    if not ends:
+        raise ValueError("The model has no end token: nothing says where a completion ends.")
+    return [*ids, ends[0]]
+
+
 def check_prompts(
     prompt_token_ids: Sequence[Sequence[int]], seed: int | tuple[int, ...] | None, max_model_len: int
 ) -> None:

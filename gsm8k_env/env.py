@@ -91,6 +91,8 @@ class GSM8KEnv(WithProblems, gym.Env[str, str]):
     - A path to a .jsonl or .parquet file or to a folder of them, in the official layout or in the one that
       `python -m gsm8k_env.prepare` writes.
     - `"openai/gsm8k"`, or the id of another data set on the hub in one of these layouts.
+    - `"auto:2"`, `"openai/gsm8k:1-3"`, a path and `":2"`: the problems whose solutions have so many steps, lines with
+      an annotated calculation such as `<<48/2=24>>`.
 
     A name other than `"auto"` that cannot be loaded raises `ValueError`.
 
@@ -120,6 +122,17 @@ class GSM8KEnv(WithProblems, gym.Env[str, str]):
         self._index: int | None = None
         self._over = True
         self._dialogue: list[tuple[str, str | None]] = []
+
+    @property
+    def solution(self) -> str:
+        """The worked solution of the problem posed, in the form that earns the reward; not for the agent.
+
+        Raises:
+            ResetNeeded: No problem has been posed yet.
+        """
+        if self._index is None:
+            raise ResetNeeded("There is no solution before reset().")
+        return self._task.solution(self._index)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Poses a problem.

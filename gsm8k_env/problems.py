@@ -6,6 +6,7 @@ import json
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -27,6 +28,8 @@ DATASET_VARIABLE = "GSM8K_DATASET"
 _BUILTIN_SIZES = {"train": 7473, "test": 1319}
 _MOST_BUILTIN = 1_000_000  # half a minute and a gigabyte
 _BUILTIN = re.compile(r"builtin(?::([1-5])(?:-([1-5]))?(?::([1-9]\d*))?)?")
+# Behind any other source: "openai/gsm8k:2" and "data/gsm8k:1-3" keep the problems of so many steps.
+_STEPS = re.compile(r"(.+):([1-9]\d?)(?:-([1-9]\d?))?", re.DOTALL)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 _HOW_TO_GET_DATA = (
@@ -105,9 +108,10 @@ def load_problems(split: str = "train", dataset: str | os.PathLike[str] = "auto"
     """
     known = check_choice("split", split, SPLITS)
     name = resolve_dataset(dataset)
-    if not os.path.isabs(name):
+    source, _ = _source_and_steps(name)
+    if not os.path.isabs(source):
         return _load(known, name, ())
-    files = split_files(Path(name), known)
+    files = split_files(Path(source), known)
     # A file written anew under the same name is another source.
     stamp = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
     return _load(known, name, stamp)
@@ -124,18 +128,47 @@ def resolve_dataset(dataset: str | os.PathLike[str] = "auto") -> str:
             GSM8K has; "builtin:1-2:60000" has that many for training.
             A path to a .jsonl or .parquet file or to a folder of them (see ``split_files``).
             The id of a data set on the hub, such as "openai/gsm8k". Any other id that is also a local path is the path.
+            Any of them but a built-in one with ":2" or ":1-3" behind it: the problems whose solutions have so many
+            steps (`Problem.num_steps`), as "builtin:2" has. A path of that very name comes first.
 
     Raises:
         ValueError: It is none of these, or no such path exists.
 
-    >>> resolve_dataset("builtin:1-5")
-    'builtin'
+    >>> resolve_dataset("builtin:1-5"), resolve_dataset("openai/gsm8k:2-2")
+    ('builtin', 'openai/gsm8k:2')
     """
     name = os.fspath(dataset) if isinstance(dataset, (str, os.PathLike)) else None
     if not isinstance(name, str) or not name:
         raise ValueError(f"dataset must be a name or a path, got {dataset!r}.")
-    if name != "auto":
+    source, steps = _source_and_steps(name)
+    if source != "auto":
         return _resolve_explicit(name)
+    return _resolve_auto() if steps is None else _with_steps(_resolve_auto(), steps, name)
+
+
+def _source_and_steps(name: str) -> tuple[str, tuple[int, int] | None]:
+    """Returns the source in a name, and the first and last number of steps behind it; None where there is none."""
+    found = _STEPS.fullmatch(name)
+    if found is None or name.startswith("builtin:") or Path(name).expanduser().exists():
+        return name, None
+    return found[1], (int(found[2]), int(found[3] or found[2]))
+
+
+def _with_steps(resolved: str, steps: tuple[int, int], name: str) -> str:
+    """Returns the explicit name of a source's problems of so many steps; `name` is what was asked for."""
+    first, last = steps
+    if first > last:
+        raise ValueError(f"{name!r}: steps run from low to high, ':{last}-{first}'.")
+    wanted = f":{first}" + (f"-{last}" if first != last else "")
+    if resolved == "builtin":
+        return _resolve_explicit(resolved + wanted)
+    if _BUILTIN.fullmatch(resolved) or _source_and_steps(resolved)[1]:
+        raise ValueError(f"{name!r} asks for {wanted!r} of {resolved!r}, which has its numbers of steps already.")
+    return resolved + wanted
+
+
+def _resolve_auto() -> str:
+    """Returns the explicit name of "auto"."""
     chosen = os.environ.get(DATASET_VARIABLE, "")
     if not chosen:
         return _hub_or_builtin()
@@ -151,6 +184,9 @@ def _resolve_explicit(name: str) -> str:
     levels = _BUILTIN.fullmatch(name)
     if levels:
         return _builtin_name(*levels.groups())
+    source, steps = _source_and_steps(name)
+    if steps is not None:
+        return _with_steps(_resolve_explicit(source), steps, name)
     if name == HUB_ID:
         return name
     path = Path(name).expanduser()
@@ -181,7 +217,7 @@ def _hub_or_builtin() -> str:
     try:
         _load("train", HUB_ID, ())
     except HubUnavailableError as error:
-        warnings.warn(f"Using generated problems, not GSM8K. {error}", UserWarning, stacklevel=3)
+        warnings.warn(f"Using generated problems, not GSM8K. {error}", UserWarning, stacklevel=4)
         return "builtin"
     return HUB_ID
 
@@ -189,13 +225,30 @@ def _hub_or_builtin() -> str:
 @functools.lru_cache(maxsize=16)
 def _load(split: builtin.Split, name: str, stamp: tuple[tuple[str, int, int], ...]) -> ProblemSet:
     levels = _BUILTIN.fullmatch(name)
+    source, steps = _source_and_steps(name)
     if levels:
         problems = _generate(split, *levels.groups())
     elif stamp:
         problems = read_files([Path(path) for path, _, _ in stamp])
     else:
-        problems = _hub_problems(name, split)
+        problems = _hub_problems(source, split)
+    if steps is not None:
+        problems = _of_steps(problems, *steps, name=name, split=split)
     return ProblemSet(problems, dataset=name, split=split)
+
+
+def _of_steps(problems: Sequence[Problem], first: int, last: int, *, name: str, split: str) -> list[Problem]:
+    """Returns the problems of so many steps, in their order.
+
+    Raises:
+        ValueError: There are none; the message says which numbers there are.
+    """
+    kept = [problem for problem in problems if first <= problem.num_steps <= last]
+    if not kept:
+        counts = Counter(problem.num_steps for problem in problems)
+        found = ", ".join(f"{counts[steps]:,} of {steps}" for steps in sorted(counts))
+        raise ValueError(f"dataset={name!r}: no {split} problem has that many steps; there are {found}.")
+    return kept
 
 
 def _hub_problems(name: str, split: str) -> list[Problem]:

@@ -26,6 +26,14 @@ class Problem:
     solution: str
     ground_truth: str
 
+    @property
+    def num_steps(self) -> int:
+        """How many lines of the solution have a calculation in the data's annotation, ``<<48/2=24>>``.
+
+        0 where nothing is annotated, as in 95 training and 18 test problems of GSM8K, which have steps all the same.
+        """
+        return sum("<<" in line for line in self.solution.splitlines())
+
 
 def ground_truth_of(solution: str) -> str:
     """Returns the answer that stands after a solution's last "####", without commas and surrounding space.

@@ -11,6 +11,7 @@ from gsm8k_env.choices import check_choice
 from gsm8k_env.grading import GRADING_MODES, Grade, GradingMode, grade
 from gsm8k_env.problems import ProblemSet, load_problems
 from gsm8k_env.prompts import instruction_text, join_prompt
+from gsm8k_env.rows import ANSWER_MARK
 from gsm8k_env.spaces import MAX_PROMPT_LENGTH
 
 TERMINAL_OBSERVATION = ""
@@ -51,6 +52,17 @@ class Task:
     def prompt(self, index: int) -> str:
         """Returns the user message for the problem at ``index``."""
         return join_prompt(self.problems.questions[index], self.instruction)
+
+    def solution(self, index: int) -> str:
+        r"""Returns the worked solution of the problem at ``index``, its answer marked as the prompt asks for it.
+
+        The data marks it "#### 18"; where ``\boxed{}`` is asked for, or nothing else is graded, it ends in it.
+        """
+        solution = self.problems[index].solution
+        if self.grading == "boxed" or (self.grading == "flexible" and r"\boxed" in self.instruction):
+            steps = solution.rpartition(ANSWER_MARK)[0]
+            return rf"{steps}\boxed{{{self.problems.ground_truths[index]}}}"
+        return solution
 
     def grade(self, completion: str, index: int) -> Grade:
         """Returns the grade of an answer to the problem at ``index``."""

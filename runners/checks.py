@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,12 @@ from runners.evaluation.config import model_fingerprint
 from runners.run_folder.read_back import broken_weights
 from runners.run_options import build_config
 from runners.run_settings import ResourceSettings, RunSettings
+from runners.sampling.demonstrations import no_solution, solution_of
 from runners.sampling.environments import make_environment, reset_alike
 from runners.sampling.rollout import GroupReset
 from runners.settings import AGENT_NOUNS, TRAINING_NOUNS, SamplingSettings
 from runners.support.settings import fields_of, from_mapping
+from runners.training.trainers import trainer_of
 
 # What numpy takes as a seed.
 _LARGEST_SEED = 2**32 - 1
@@ -51,6 +53,7 @@ class _Problems:
     moving_options: frozenset[str]
     fingerprint: str | None
     endless: bool
+    has_solution: bool
 
 
 def check_run(settings: dict[str, Any]) -> Checked:
@@ -63,9 +66,16 @@ def check_run(settings: dict[str, Any]) -> Checked:
     config = build_config(settings)
     _check_sizes(config)
     config.check()
+    if settings["run"].get("dump_steps") and not trainer_of(settings).dumps:
+        raise ValueError(
+            f"dump_steps={settings['run']['dump_steps']!r}, but it must be left out: {trainer_of(settings).script} "
+            "samples nothing that could be replayed."
+        )
     find(config.engine, model=config.policy_model, **config.engine_options)
     train = _problems(settings["environment"], settings["env_options"])
     eval_options = {**train.resolved, **settings["eval_env_options"]}
+    if config.needs_solutions and not train.has_solution:
+        raise no_solution(settings["environment"])
     evaluation = _problems(settings["environment"], eval_options)
     held_out = _held_out(train, evaluation)
     notes = [_has_no_template(config.policy_model, config.trust_remote_code)]
@@ -81,7 +91,7 @@ def check_run(settings: dict[str, Any]) -> Checked:
             "run": dataclasses.asdict(from_mapping(RunSettings, settings["run"])),
             "resources": dataclasses.asdict(from_mapping(ResourceSettings, settings["resources"])),
             "agents": _values(config, fields_of(AGENT_NOUNS)),
-            "training": {**settings["training"], **_values(config, fields_of(TRAINING_NOUNS))},
+            "training": {**settings["training"], **_values(config, _in_order(config.training_settings))},
             "fingerprints": {
                 "train": train.fingerprint,
                 "eval": evaluation.fingerprint,
@@ -115,7 +125,11 @@ def _check_sizes(config: Any) -> None:
         raise ValueError(f"seed={config.seed}, but it must be at most {_LARGEST_SEED}.")
 
 
-def _values(config: Any, names: Mapping[str, Any]) -> dict[str, Any]:
+def _in_order(names: Container[str]) -> list[str]:
+    return [name for name in fields_of(TRAINING_NOUNS) if name in names]
+
+
+def _values(config: Any, names: Iterable[str]) -> dict[str, Any]:
     """Returns settings as YAML has them: lists for tuples."""
     values = {name: getattr(config, name) for name in names}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
@@ -139,6 +153,7 @@ def _problems(env_id: str, options: Mapping[str, Any]) -> _Problems:
         moving_options=frozenset(resolved),
         fingerprint=getattr(ask("problems"), "fingerprint", None),
         endless=ask("num_problems") is None,
+        has_solution=solution_of(env) is not None,
     )
     env.close()
     return found

@@ -1,4 +1,4 @@
-"""The command line of `runners/grpo.py`: its options, the run's complete settings, and their `GRPOConfig`."""
+"""The command line of a script that trains: its options, the run's complete settings, and their configuration."""
 
 from __future__ import annotations
 
@@ -18,42 +18,45 @@ from runners.settings import AGENT_NOUNS, RUN_NOUNS, TRAINING_NOUNS, algorithm_s
 from runners.support.assignments import assignments
 from runners.support.parser import OneLineParser
 from runners.support.settings import fields_of, from_mapping, tables
-
-_DESCRIPTION = """Trains a language model with GRPO: `python runners/grpo.py`.
-
-Without options it trains the bundled model on built-in problems, which takes a few minutes on two CPU cores."""
-DEFAULT_PRESET = "tiny"
+from runners.training.trainers import GRPO, Trainer, trainer_of
 
 
 class SettingsHelp(argparse.Action):
-    """Prints the tables of docs/settings.md."""
+    """Prints the tables of docs/settings.md, of what the trainer reads."""
 
-    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
-        super().__init__(option_strings, dest, nargs=0, help=help)
+    def __init__(self, option_strings: list[str], dest: str, help: str, const: Trainer) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help, const=const)
 
     def __call__(self, parser: argparse.ArgumentParser, *arguments: Any) -> None:
         """Prints and exits."""
-        print(tables((*RUN_NOUNS, *AGENT_NOUNS, *TRAINING_NOUNS)))
+        read = self.const.config_class.training_settings
+        others = frozenset(fields_of((*RUN_NOUNS, *AGENT_NOUNS)))
+        print(tables((*RUN_NOUNS, *AGENT_NOUNS, *TRAINING_NOUNS), read | others - _refused(self.const)))
         parser.exit()
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None, trainer: Trainer = GRPO) -> argparse.Namespace:
     """Returns the command line's options, and all of it as `argv`; None stands for the preset's value."""
     parser = OneLineParser(
-        description=_DESCRIPTION,
-        epilog=f"algorithms (docs/algorithms.md):\n{command_line_help()}",
+        description=trainer.description,
+        epilog=f"algorithms (docs/algorithms.md):\n{command_line_help()}" if trainer.algorithms else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--preset", help=f"{', '.join(preset_names())}, or a .yaml file (default: {DEFAULT_PRESET})")
-    parser.add_argument(
-        "--algorithm",
-        metavar="NAME",
-        help="one of those below: sets advantage, loss, aggregation and KL over the preset's; --set goes over it",
-    )
+    presets = ", ".join(preset_names(trainer.name))
+    parser.add_argument("--preset", help=f"{presets}, or a .yaml file (default: {trainer.preset})")
+    if trainer.algorithms:
+        parser.add_argument(
+            "--algorithm",
+            metavar="NAME",
+            help="one of those below: sets advantage, loss, aggregation and KL over the preset's; --set goes over it",
+        )
     parser.add_argument("--model", help="tiny, smollm2-135m, a folder, or a hub id")
     parser.add_argument("--engine", help="transformers, or any agent registered under a name")
     parser.add_argument("--env", help="a Gymnasium id; its observations and actions are texts")
-    parser.add_argument("--dataset", help="short for --env-option dataset=...: auto, builtin:1-2, a path, a hub id")
+    parser.add_argument(
+        "--dataset",
+        help="short for --env-option dataset=...: auto, builtin:1-2, a path, a hub id; auto:2 has two steps",
+    )
     for option, help_ in (
         ("--engine-option", "passed to the engine; repeatable"),
         ("--env-option", "passed to gym.make; repeatable"),
@@ -62,10 +65,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     ):
         parser.add_argument(option, action="append", default=[], metavar="NAME=VALUE", help=help_)
     for name, kind in _OWN_OPTIONS.items():
+        if name in _refused(trainer):
+            continue
         field = fields_of(RUN_NOUNS)[name]
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=field.metadata["meaning"])
     parser.add_argument("--num-threads", type=int, help="torch threads of each process (default: cores / processes)")
-    parser.add_argument("--help-settings", action=SettingsHelp, help="show every setting and exit")
+    parser.add_argument("--help-settings", action=SettingsHelp, const=trainer, help="show every setting and exit")
     parser.add_argument("--seed", type=int, help="default: 0")
     parser.add_argument("--name", help="name of the run (default: preset, seed and time)")
     parser.add_argument("--runs-dir", type=Path, help="default: runs")
@@ -74,6 +79,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     args.argv = sys.argv[1:] if argv is None else argv
+    args.trainer = trainer
     return args
 
 
@@ -81,10 +87,11 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Returns a new run's settings: the preset, over it the algorithm, over that the command line.
 
     Raises:
-        ValueError: For an option that is not NAME=VALUE, or an unknown preset or algorithm.
+        ValueError: For an option that is not NAME=VALUE, an unknown preset or algorithm, or another trainer's preset.
     """
-    name = DEFAULT_PRESET if args.preset is None else args.preset
+    name = args.trainer.preset if args.preset is None else args.preset
     settings = {"preset": name, "seed": 0, **load_preset(name)}
+    check_trainer(f"--preset {name}", settings, args.trainer)
     del settings["description"]
     settings = with_options(settings, args)
     resources = settings["resources"]
@@ -119,7 +126,7 @@ def with_options(settings: dict[str, Any], args: argparse.Namespace) -> dict[str
     if isinstance(options := agents.get("engine_options", {}), dict):  # anything else is refused when it is checked
         agents["engine_options"] = {**options, **assignments(args.engine_option, "--engine-option")}
     changes = assignments(args.set, "--set")
-    algorithm = changes.get("algorithm") if args.algorithm is None else args.algorithm
+    algorithm = given(args, ("algorithm",)).get("algorithm", changes.get("algorithm"))
     if algorithm is not None and algorithm != training.get("algorithm"):
         changes = {**algorithm_settings(algorithm), **changes, "algorithm": algorithm}
     agents |= {name: changes.pop(name) for name in fields_of(AGENT_NOUNS) if name in changes}
@@ -127,18 +134,28 @@ def with_options(settings: dict[str, Any], args: argparse.Namespace) -> dict[str
     return settings
 
 
+def check_trainer(what: str, settings: dict[str, Any], trainer: Trainer) -> None:
+    """Refuses what another script trains.
+
+    Raises:
+        ValueError: If it is not this trainer's; the message names its own.
+    """
+    own = trainer_of(settings)
+    if own != trainer:
+        raise ValueError(f"{what} is for python {own.script}, and this is {trainer.script}.")
+
+
 def build_config(settings: dict[str, Any]) -> Any:
-    """Returns the `GRPOConfig` of a run's settings.
+    """Returns the trainer's configuration of a run's settings.
 
     Raises:
         ValueError: For an unknown setting, or a value of `run` or `resources` that is not allowed.
     """
-    from runners.rllib.grpo import GRPOConfig
-
     resources = dataclasses.asdict(from_mapping(ResourceSettings, settings["resources"]))
     run = from_mapping(RunSettings, settings["run"])
     return (
-        GRPOConfig()
+        trainer_of(settings)
+        .config_class()
         .environment(settings["environment"], env_config=settings["env_options"])
         .agents(**settings["agents"])
         .training(**settings["training"])
@@ -156,6 +173,11 @@ def build_config(settings: dict[str, Any]) -> Any:
 def given(args: argparse.Namespace, names: Any) -> dict[str, Any]:
     """Returns the options of these names that the command line has."""
     return {name: value for name in names if (value := getattr(args, name, None)) is not None}
+
+
+def _refused(trainer: Trainer) -> frozenset[str]:
+    """Returns the run's settings that mean nothing to a trainer."""
+    return frozenset() if trainer.dumps else frozenset({"dump_steps"})
 
 
 def _own_options() -> dict[str, type]:

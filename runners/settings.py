@@ -99,7 +99,8 @@ class SamplingSettings(Settings):
     group_size: int = setting(8, "G, completions a problem; most advantages need two or more.", ">= 1", at_least_1)
     temperature: float = setting(
         1.0,
-        "Of the training samples, and of the log-probs they are trained with.",
+        "Of the training samples, and of the log-probs they are trained with; supervised fine-tuning samples in "
+        "evaluation alone, and trains at 1.",
         "> 0, from 0.001 to 1000 (the completions of a greedy group are all the same)",
         lambda value: 0.001 <= value <= 1000,
     )
@@ -110,7 +111,12 @@ class SamplingSettings(Settings):
         lambda value: value == 1.0,
     )
     max_prompt_tokens: int = setting(512, "Problems with longer prompts are replaced.", ">= 1", at_least_1)
-    max_tokens: int = setting(256, "Most tokens of a completion, the end token included.", ">= 1", at_least_1)
+    max_tokens: int = setting(
+        256,
+        "Most tokens of a completion, the end token included; problems with longer solutions are replaced.",
+        ">= 1",
+        at_least_1,
+    )
     max_episode_tokens: int | None = setting(
         None,
         "In an environment of several turns no turn begins once prompt, completions and the user's messages have this "
@@ -242,6 +248,13 @@ TRAINING_NOUNS: tuple[type, ...] = (
     CriticSettings,
     UpdateSettings,
 )
+
+# Of the training's, those that mean something in supervised fine-tuning.
+SUPERVISED_SETTINGS = frozenset({
+    "num_prompts", "temperature", "max_prompt_tokens", "max_tokens", "max_episode_tokens",
+    "lr", "update_timeout_s", "grad_clip", "adam_betas", "adam_epsilon", "weight_decay",
+    "micro_batch_tokens", "max_logits", "share_prompts", "fully_shard", "gradient_checkpointing",
+})  # fmt: skip
 
 
 def algorithm_settings(name: str) -> dict[str, Any]:

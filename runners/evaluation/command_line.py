@@ -48,7 +48,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--env", default=GSM8K, help="a Gymnasium id; its observations and actions are texts")
     parser.add_argument("--env-option", action="append", default=[], metavar="NAME=VALUE", help="passed to gym.make")
-    parser.add_argument("--dataset", help="auto, builtin:1-2, a path, a hub id (GSM8K-v0: builtin:1-2)")
+    parser.add_argument(
+        "--dataset", help="auto, builtin:1-2, a path, a hub id; auto:2 has two steps (GSM8K-v0: builtin:1-2)"
+    )
     parser.add_argument("--split", help="train or test (GSM8K-v0: test)")
     parser.add_argument(
         "--num-problems", type=int, help="default: 200 of the built-in data or an endless environment, else all"

@@ -11,14 +11,17 @@ from runners.support.sections import read_sections
 _FOLDER = Path(__file__).parent
 _KINDS: dict[str, type] = {
     "description": str,
+    "trainer": str,
     "environment": str,
     **dict.fromkeys(("env_options", "eval_env_options", "run", "agents", "training", "resources"), dict),
 }
+_DEFAULT_TRAINER = "grpo"
 
 
-def preset_names() -> list[str]:
-    """Returns the names of the presets that ship here."""
-    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+def preset_names(trainer: str | None = None) -> list[str]:
+    """Returns the names of the presets that ship here, of all trainers or of one."""
+    names = sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+    return [name for name in names if trainer in (None, load_preset(name)["trainer"])]
 
 
 def load_preset(name: str) -> dict[str, Any]:
@@ -34,4 +37,5 @@ def load_preset(name: str) -> dict[str, Any]:
     if not path.is_file():
         hint = did_you_mean(name, preset_names())
         raise ValueError(f"No preset {name!r}.{hint} Known: {', '.join(preset_names())}, or the path of a .yaml file.")
-    return {key: kind() for key, kind in _KINDS.items()} | read_sections(path, _KINDS, what="preset")
+    defaults = {key: kind() for key, kind in _KINDS.items()} | {"trainer": _DEFAULT_TRAINER}
+    return defaults | read_sections(path, _KINDS, what="preset")

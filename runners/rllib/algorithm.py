@@ -84,7 +84,7 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
             self.samplers,
             self.updaters,
             self.config.noun(EngineSettings),
-            self.config.sampling_params(),
+            self.config.sampling_params(temperature=self.config.scored_temperature),
             self.config.seed or 0,
         )
         self.deliver_weights()

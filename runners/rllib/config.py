@@ -16,7 +16,7 @@ from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.learner import GRPOLearner
 from runners.rllib.rl_module import PLACEHOLDER_SPACE, TextPolicyModule
 from runners.rllib.rllib_settings import check_rllib_settings
-from runners.rllib.settings_check import check_sentinels, check_together
+from runners.rllib.settings_check import check_meaningful, check_sentinels, check_together
 from runners.sampling.environments import resolved_options
 from runners.settings import (
     AGENT_NOUNS,
@@ -42,6 +42,11 @@ class GRPOSettings(AlgorithmConfig):
     `evaluation_config={"env_config": {"split": "test"}, "temperature": 0.6, "max_tokens": 512}`. Of RLlib's other
     settings `rllib_settings` names those that count.
     """
+
+    training_settings: frozenset[str] = frozenset(fields_of(TRAINING_NOUNS))
+    """Those of `training(...)` that a user may change."""
+    needs_solutions = False
+    """Whether the training environment must have an attribute `solution`."""
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class)
@@ -116,12 +121,21 @@ class GRPOSettings(AlgorithmConfig):
         """
         return cls(**{field.name: getattr(self, field.name) for field in dataclasses.fields(cls)})  # type: ignore[arg-type]
 
+    @property
+    def scored_temperature(self) -> float:
+        """Of the distribution whose log-probs the learner takes."""
+        return self.noun(SamplingSettings).temperature
+
     def sampling_params(self, **changes: Any) -> SamplingParams:
         """Returns the training samples' parameters, with `changes`."""
         params = SamplingParams(
             n=self.group_size, temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens
         )
         return replace(params, **changes)
+
+    def step_words(self) -> str:
+        """Returns what a step is made of."""
+        return f"{self.num_prompts} problems x {self.group_size} completions"
 
     def batch_plan(self) -> BatchPlan:
         """Returns how a step's sequences are spread over optimizer steps and learners."""
@@ -161,7 +175,7 @@ class GRPOSettings(AlgorithmConfig):
                 "update": self.noun(UpdateSettings),
                 "lora": self.noun(LoraSettings),
                 "seed": self.seed or 0,
-                "temperature": self.noun(SamplingSettings).temperature,
+                "temperature": self.scored_temperature,
                 "value_head": self.noun(AdvantageSettings).use_critic,
             },
         )
@@ -183,6 +197,7 @@ class GRPOSettings(AlgorithmConfig):
         """
         for noun in (*AGENT_NOUNS, *TRAINING_NOUNS):
             self.noun(noun)
+        check_meaningful(self)
         if self.in_evaluation:  # RLlib's copy with `evaluation_config` over it: the rest was checked as it was given
             return
         check_together(self)

@@ -61,6 +61,14 @@ def all_dropped(limit: int) -> UserError:
     )
 
 
+def all_too_long(config: Any) -> UserError:
+    """Returns the error where no problem with its solution is short enough."""
+    return UserError(
+        f"Every problem has a prompt longer than max_prompt_tokens={config.max_prompt_tokens} or a solution longer "
+        f"than max_tokens={config.max_tokens}: nothing is left to learn from. Raise them with training(...) or --set."
+    )
+
+
 def _call_back(algo: Any, name: str, **kwargs: Any) -> None:
     kwargs = {"algorithm": algo, "metrics_logger": algo.metrics, **kwargs}
     make_callback(name, algo.callbacks, getattr(algo.config, f"callbacks_{name}"), kwargs=kwargs)

@@ -67,11 +67,7 @@ class GRPOLearner(BareModules, TorchLearner):
         scorers = [scorer, reference] if isinstance(reference, Scorer) else [scorer]
         self._scorer_check = ScorerCheck(scorers, group_size=config.group_size)
         self._scorer_check.cover(config.max_episode_tokens or config.max_prompt_tokens + config.max_tokens)
-        if config.noun(AdvantageSettings).use_critic:
-            critic = config.noun(CriticSettings)
-            self.updater: Updater = CriticUpdater(critic, scorer, optimizers, update, objective, reference=reference)
-        else:
-            self.updater = Updater(scorer, optimizers, update, objective, reference=reference)
+        self.updater = self.make_updater(scorer, optimizers, update, objective, reference=reference)
         self.sender = WeightSender(
             self.updater,
             sharded=update.fully_shard,
@@ -79,6 +75,12 @@ class GRPOLearner(BareModules, TorchLearner):
             address=ray.util.get_node_ip_address(),
             **({"share": store} if config.num_env_runners else {}),
         )
+
+    def make_updater(self, *args: Any, **kwargs: Any) -> Updater:
+        """Returns the Updater, of these arguments."""
+        if self.config.noun(AdvantageSettings).use_critic:
+            return CriticUpdater(self.config.noun(CriticSettings), *args, **kwargs)
+        return Updater(*args, **kwargs)
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """Registers the optimizers of `make_optimizers`."""

@@ -12,7 +12,7 @@ from runners.objectives.advantages import estimate_advantages
 from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.learner import GRPOLearner
 from runners.rllib.private import DEPRECATED_VALUE
-from runners.settings import AdvantageSettings, CriticSettings
+from runners.settings import TRAINING_NOUNS, AdvantageSettings, CriticSettings
 from runners.support.settings import default_of, fields_of
 
 
@@ -81,6 +81,21 @@ def check_together(config: Any) -> None:
     ):
         if not ok:
             raise ValueError(f"{name}={getattr(config, name)!r}, but it must be {allowed}.")
+
+
+def check_meaningful(config: Any) -> None:
+    """Refuses settings that the algorithm does not read.
+
+    Raises:
+        ValueError: For one that is not left at its default.
+    """
+    defaults = vars(type(config)())
+    for name in ("algorithm", *fields_of(TRAINING_NOUNS)):  # first what sets the others
+        if name not in config.training_settings and getattr(config, name) != defaults[name]:
+            raise ValueError(
+                f"{name}={getattr(config, name)!r}, but it must be left out: it means nothing to "
+                f"{type(config).__name__}, which reads {', '.join(sorted(config.training_settings))}."
+            )
 
 
 def check_sentinels(config: Any) -> None:

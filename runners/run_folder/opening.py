@@ -12,10 +12,11 @@ from typing import Any
 from runners.checks import Checked, check_run
 from runners.run_folder.differences import differences
 from runners.run_folder.folder import Checkpoint, RunFolder
-from runners.run_options import run_settings, with_options
+from runners.run_options import check_trainer, run_settings, with_options
 from runners.run_settings import RunSettings
 from runners.support.provenance import provenance
 from runners.support.settings import from_mapping
+from runners.training.trainers import Trainer
 
 _RUNS = Path("runs")
 # Bytes that file systems take.
@@ -59,9 +60,9 @@ def open_run(args: argparse.Namespace) -> Run:
     return _new_run(args) if args.resume is None else _resumed_run(args)
 
 
-def resume_command(folder: Path) -> str:
+def resume_command(folder: Path, trainer: Trainer) -> str:
     """Returns the command that goes on with a run."""
-    return f"python runners/grpo.py --resume {folder}"
+    return f"python {trainer.script} --resume {folder}"
 
 
 def _new_run(args: argparse.Namespace) -> Run:
@@ -81,7 +82,7 @@ def _new_run(args: argparse.Namespace) -> Run:
         raise ValueError(f"--runs-dir {path.parent}: {error}") from error
     if folder.has_run():
         folder.close()
-        raise ValueError(f"{path} holds a run. Go on: {resume_command(path)}, or choose another --name.")
+        raise ValueError(f"{path} holds a run. Go on: {resume_command(path, args.trainer)}, or choose another --name.")
     return _run(args, checked, folder, resumed=False, checkpoint=None, notes=[])
 
 
@@ -98,6 +99,7 @@ def _resumed_run(args: argparse.Namespace) -> Run:
     folder = RunFolder(path)
     try:
         saved = folder.read_config()
+        check_trainer(f"--resume {path}: the run", saved, args.trainer)
         folder.sessions()  # what cannot be read is said before anything is changed
         checked = check_run(with_options(saved, args))
         checkpoint, notes = folder.whole_checkpoint()
@@ -110,7 +112,7 @@ def _resumed_run(args: argparse.Namespace) -> Run:
         if changed := differences(began, checked.settings, checked.moving_options):
             raise ValueError(
                 f"{path}: a run goes on with the settings it has, but {'; '.join(changed)}. Give what it has, or start "
-                f"a new run from its policy: python runners/grpo.py --model {path / 'policy'} ..."
+                f"a new run from its policy: python {args.trainer.script} --model {path / 'policy'} ..."
             )
         done = checkpoint.step if checkpoint else -1
         if (steps := [row["step"] for row in folder.metrics()][-1:]) < [done]:
@@ -148,7 +150,7 @@ def _run(
     folder.write_config(checked.settings)
     folder.add_session(
         {
-            **provenance("runners/grpo.py", args.argv),
+            **provenance(args.trainer.script, args.argv),
             "first_step": checkpoint.step if checkpoint else 0,
             "settings": checked.settings,
         }

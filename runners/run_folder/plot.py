@@ -1,4 +1,4 @@
-"""The picture of a run: accuracy on problems of the evaluation and training reward over steps."""
+"""The picture of a run: accuracy on problems of the evaluation, and training reward or loss, over steps."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ def plot_learning_curve(
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    training = [row for row in rows if "reward_mean" in row]
-    axes.plot(
-        [r["step"] for r in training],
-        [r["reward_mean"] for r in training],
-        color="0.75",
-        linewidth=1,
-        label="training reward (sampled)",
-    )
+    supervised = any("loss" in row and "reward_mean" not in row for row in rows)
+    if supervised:
+        losses = axes.twinx()
+        _plot_training(losses, rows, "loss", "loss")
+        losses.set(ylabel="loss (grey), nats a token", ylim=(0, None))
+    else:
+        _plot_training(axes, rows, "reward_mean", "training reward (sampled)")
     _plot_evaluation(axes, rows, "eval_", "C0", f"{problems}, greedy")
     _plot_evaluation(axes, rows, "eval_sampled_", "C1", f"{problems}, sampled")
     axes.set(xlabel="step", ylabel="accuracy", ylim=(0, 1), title=title)
@@ -38,6 +37,11 @@ def plot_learning_curve(
     with replacing(path) as staging:
         figure.savefig(staging, dpi=130)
     plt.close(figure)
+
+
+def _plot_training(axes: Any, rows: Sequence[dict[str, float]], name: str, label: str) -> None:
+    points = [(row["step"], row[name]) for row in rows if name in row]
+    axes.plot([step for step, _ in points], [value for _, value in points], color="0.75", linewidth=1, label=label)
 
 
 def _plot_evaluation(axes: Any, rows: Sequence[dict[str, float]], prefix: str, color: str, label: str) -> None:

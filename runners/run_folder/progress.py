@@ -15,6 +15,7 @@ _SHOWN = (
     ("kl", "approx_kl", ".1e"),
     ("tokens/s", "tokens_per_s", ".0f"),
 )
+_SHOWN_WITHOUT_REWARD = (("loss", "loss", ".3f"), *_SHOWN)
 
 
 class RunProgress:
@@ -24,13 +25,14 @@ class RunProgress:
         total: Steps in all.
         done: Steps already done, by a run that this one resumes.
         problems: What evaluations are on.
+        title: Before the bar.
     """
 
-    def __init__(self, total: int, done: int = 0, problems: str = "held-out problems") -> None:
+    def __init__(self, total: int, done: int = 0, problems: str = "held-out problems", *, title: str = "GRPO") -> None:
         self.console = Console(soft_wrap=True, highlight=False)
         self._total, self._problems = total, problems
         self._bar = Progress(
-            TextColumn("[bold]GRPO"),
+            TextColumn(f"[bold]{title}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -52,13 +54,14 @@ class RunProgress:
 
     def step(self, row: dict[str, float]) -> None:
         """Shows a training step."""
-        if math.isnan(row["reward_mean"]):
+        if math.isnan(row.get("reward_mean", 0.0)):
             self.say(f"note: no episode of step {row['step']:.0f} has a reward (all are NaN): it taught nothing.")
-        text = "  ".join(f"{label} {row[name]:{form}}" for label, name, form in _SHOWN if name in row)
+        shown = _SHOWN if "reward_mean" in row else _SHOWN_WITHOUT_REWARD
+        text = "  ".join(f"{label} {row[name]:{form}}" for label, name, form in shown if name in row)
         if self.console.is_terminal:
             self._bar.update(self._task, completed=row["step"], description=text)
         else:
-            seconds = row["sample_s"] + row["update_s"] + row["sync_s"]
+            seconds = sum(row.get(name, 0.0) for name in ("sample_s", "update_s", "sync_s"))
             self.say(f"step {row['step']:.0f}/{self._total}  {text}  {seconds:.2f} s")
 
     def evaluation(self, row: dict[str, float]) -> None:

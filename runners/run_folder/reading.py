@@ -16,6 +16,7 @@ _SECTIONS: dict[str, type] = {
     "preset": str,
     "seed": int,
     "environment": str,
+    "trainer": str,
     **dict.fromkeys(
         ("env_options", "eval_env_options", "run", "agents", "training", "resources", "fingerprints"), dict
     ),
@@ -41,7 +42,8 @@ def complete_config(config: Any, path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If a section is missing, unknown or of another kind; the message names the file.
     """
-    found = check_sections(config, path, _SECTIONS, what="configuration")
+    # GRPO was the only trainer once, and not named.
+    found = {"trainer": "grpo", **check_sections(config, path, _SECTIONS, what="configuration")}
     if missing := [name for name in _SECTIONS if name not in found]:
         raise ValueError(f"{path} lacks {', '.join(missing)}: put them back, or start a new run.")
     return found

@@ -16,22 +16,29 @@ def rollout_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Returns the means over B rollouts; see `runners.run_folder.metrics` for each name's meaning."""
     rewards = np.array([r.reward for r in rollouts])
     known = rewards[~np.isnan(rewards)]
-    lengths = np.array([r.num_own_tokens for r in rollouts])
     summary = {
         "reward_mean": float(known.mean()) if known.size else math.nan,
         "reward_std": float(known.std()) if known.size else math.nan,
         "missing_rewards": float(np.isnan(rewards).sum()),
-        "completion_tokens_mean": float(lengths.mean()),
-        "completion_tokens_max": float(lengths.max()),
-        "prompt_tokens_mean": float(np.mean([len(r.prompt_token_ids) for r in rollouts])),
+        **token_summary(rollouts),
         "truncated_share": float(np.mean([r.finish_reason == "length" for r in rollouts])),
-        "num_completion_tokens": float(lengths.sum()),
         "turns_mean": float(np.mean([r.num_turns for r in rollouts])),
     }
     correct = [r.correct for r in rollouts if r.correct is not None]
     if correct:
         summary["accuracy"] = float(np.mean(correct))
     return summary
+
+
+def token_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Returns how long B rollouts are."""
+    lengths = np.array([r.num_own_tokens for r in rollouts])
+    return {
+        "completion_tokens_mean": float(lengths.mean()),
+        "completion_tokens_max": float(lengths.max()),
+        "prompt_tokens_mean": float(np.mean([len(r.prompt_token_ids) for r in rollouts])),
+        "num_completion_tokens": float(lengths.sum()),
+    }
 
 
 def episode_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from agents.names import did_you_mean
@@ -102,8 +102,13 @@ def unknown_setting(name: str, known: Sequence[str]) -> ValueError:
     return ValueError(f"There is no setting {name!r}.{did_you_mean(name, known)} Known here: {', '.join(known)}.")
 
 
-def tables(nouns: Iterable[type]) -> str:
-    """Returns a table of settings for each dataclass under its first line, as docs/settings.md shows them."""
+def tables(nouns: Iterable[type], only: Container[str] | None = None) -> str:
+    """Returns a table of settings for each dataclass under its first line, as docs/settings.md shows them.
+
+    Args:
+        nouns: The dataclasses.
+        only: Names of those that are shown; None shows all.
+    """
     blocks = []
     for noun in nouns:
         hints = typing.get_type_hints(noun, include_extras=True)
@@ -111,7 +116,10 @@ def tables(nouns: Iterable[type]) -> str:
             f"| `{field.name}` | `{default_of(field)!r}` | {_allowed_words(field, hints)} "
             f"| {field.metadata['meaning']} |"
             for field in dataclasses.fields(noun)
+            if only is None or field.name in only
         ]
+        if not rows:
+            continue
         title = (noun.__doc__ or "").strip().splitlines()[0]
         blocks.append(
             "\n".join([f"### {title}\n", "| name | default | allowed | meaning |", "|---|---|---|---|", *rows])

@@ -360,3 +360,74 @@ def test_builtin_count_is_that_of_training():
     assert len(few) == 50
     assert list(many[:50]) == list(few)
     assert len(load_problems("test", "builtin:1-2:50")) == 1319
+
+
+def solution(steps: int) -> str:
+    lines = [f"It is {n} + 1 = <<{n}+1={n + 1}>>{n + 1}." for n in range(steps)]
+    return "\n".join([*lines, "So that is it.", f"#### {steps}"])
+
+
+class TestSteps:
+    """A number of steps behind a source's name, as behind "builtin"."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        """Five problems of 0, 2, 1, 3 and 2 steps."""
+        rows = [{"question": f"Q{i}?", "answer": solution(steps)} for i, steps in enumerate((0, 2, 1, 3, 2))]
+        for split in ("train", "test"):
+            write_jsonl(tmp_path / f"{split}.jsonl", rows)
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        "suffix, kept", [("", [0, 2, 1, 3, 2]), (":2", [2, 2]), (":1-2", [2, 1, 2]), (":2-2", [2, 2]), (":3-99", [3])]
+    )
+    def test_problems_of_that_many_steps_are_left_in_their_order(self, folder, suffix, kept) -> None:
+        for source in (folder, folder / "train.jsonl"):
+            problems = load_problems("train", f"{source}{suffix}")
+            assert [problem.num_steps for problem in problems] == kept
+            assert [problem.solution for problem in problems] == [solution(steps) for steps in kept]
+            assert problems.dataset == f"{source}{suffix.replace('2-2', '2')}"
+            assert pickle.loads(pickle.dumps(problems)).fingerprint == problems.fingerprint
+
+    def test_auto_takes_them_too(self, folder, monkeypatch) -> None:
+        monkeypatch.setenv(problems_module.DATASET_VARIABLE, str(folder))
+        assert resolve_dataset("auto:2") == f"{folder}:2"
+        monkeypatch.setenv(problems_module.DATASET_VARIABLE, f"{folder}:1-2")
+        assert resolve_dataset("auto") == f"{folder}:1-2"
+        monkeypatch.setenv(problems_module.DATASET_VARIABLE, "builtin")
+        assert resolve_dataset("auto:2") == "builtin:2"
+
+    def test_built_in_levels_are_the_same_count(self) -> None:
+        assert {problem.num_steps for problem in load_problems("test", "builtin:2-3")} == {2, 3}
+
+    def test_a_path_of_that_very_name_comes_first(self, folder) -> None:
+        other = folder / "x:2"
+        other.mkdir()
+        write_jsonl(other / "train.jsonl", [ROWS[0]])
+        assert [problem.num_steps for problem in load_problems("train", str(other))] == [1]
+
+    @pytest.mark.parametrize(
+        "suffix, message",
+        [
+            (":7", "no train problem has that many steps; there are 1 of 0, 1 of 1, 2 of 2, 1 of 3"),
+            (":3-1", "steps run from low to high, ':1-3'"),
+            (":2:1-2", "asks for ':1-2' of '.*:2', which has its numbers of steps already"),
+        ],
+    )
+    def test_what_there_is_not_is_a_sentence(self, folder, suffix, message) -> None:
+        with pytest.raises(ValueError, match=message):
+            load_problems("train", f"{folder}{suffix}")
+
+    def test_steps_of_a_hub_id_are_kept_apart_from_it(self, monkeypatch) -> None:
+        asked = []
+        monkeypatch.setattr(problems_module, "read_hub", lambda name, split: asked.append(name) or PROBLEMS)
+        problems_module._load.cache_clear()
+        assert len(load_problems("train", "openai/gsm8k:1")) == 2
+        assert asked == ["openai/gsm8k"]
+        problems_module._load.cache_clear()
+
+    @official
+    def test_the_official_numbers(self) -> None:
+        folder = os.environ["GSM8K_DATASET"]
+        counts = [len(load_problems("test", f"{folder}:{steps}")) for steps in range(1, 9)]
+        assert counts == [65, 357, 364, 290, 138, 57, 21, 9]  # of 1,319; 18 have no annotation

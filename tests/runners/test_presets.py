@@ -7,15 +7,23 @@ import yaml
 from runners.objectives.algorithms import ALGORITHMS
 from runners.presets.loading import load_preset, preset_names
 from runners.run_options import build_config, parse_args, run_settings
+from runners.training.trainers import TRAINERS, trainer_of
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_makes_a_valid_configuration(name):
-    config = build_config(run_settings(parse_args(["--preset", name])))
+    preset = load_preset(name)
+    config = build_config(run_settings(parse_args(["--preset", name], trainer_of(preset))))
     config.validate()
-    assert load_preset(name)["description"]
+    assert preset["description"]
+
+
+def test_each_script_offers_its_own_presets():
+    offered = {trainer: set(preset_names(trainer)) for trainer in TRAINERS}
+    assert set().union(*offered.values()) == set(preset_names())
+    assert "tiny" in offered["grpo"] - offered["sft"] and "tiny-sft" in offered["sft"] - offered["grpo"]
 
 
 def test_qwen_preset_has_the_settings_it_must_carry():

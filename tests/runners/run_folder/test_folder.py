@@ -35,9 +35,15 @@ SECTIONS = ("env_options", "eval_env_options", "run", "agents", "resources", "fi
 CONFIG = {"preset": "tiny", "seed": 1, "environment": "E-v0", "training": {"lr": 1e-4}, **{s: {} for s in SECTIONS}}
 
 
-def test_config_round_trip(folder):
+@pytest.mark.parametrize("trainer", ["grpo", "sft"])
+def test_config_round_trip(folder, trainer):
+    folder.write_config({**CONFIG, "trainer": trainer})
+    assert folder.read_config() == {**CONFIG, "trainer": trainer}
+
+
+def test_a_folder_that_names_no_trainer_is_grpos(folder):
     folder.write_config(CONFIG)
-    assert folder.read_config() == CONFIG
+    assert folder.read_config() == {**CONFIG, "trainer": "grpo"}
 
 
 def test_a_run_that_logged_nothing_leaves_its_name_free(folder):
