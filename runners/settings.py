@@ -130,6 +130,19 @@ class SamplingSettings(Settings):
     max_refills: int = setting(
         4, "Rounds of replacement in a step, after which such groups stay.", ">= 0", not_negative
     )
+    env_threads: int = setting(
+        0,
+        "Steps of environments at once on each env runner, for slow ones: each in a thread. 0 makes one after another.",
+        ">= 0",
+        not_negative,
+    )
+    env_step_timeout_s: float | None = setting(
+        None,
+        "Bound on a step of an environment, seconds; needs env_threads. A reward that is later is missing, and its "
+        "environment is made anew. None has no bound.",
+        "> 0",
+        positive,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +265,7 @@ TRAINING_NOUNS: tuple[type, ...] = (
 # Of the training's, those that mean something in supervised fine-tuning.
 SUPERVISED_SETTINGS = frozenset({
     "num_prompts", "temperature", "max_prompt_tokens", "max_tokens", "max_episode_tokens",
+    "env_threads", "env_step_timeout_s",
     "lr", "update_timeout_s", "grad_clip", "adam_betas", "adam_epsilon", "weight_decay",
     "micro_batch_tokens", "max_logits", "share_prompts", "fully_shard", "gradient_checkpointing",
 })  # fmt: skip

@@ -7,6 +7,7 @@ for episodes: nothing else pays for it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -59,9 +60,10 @@ class EnvRunnerCallbacks:
         self.observed.append(ObservedEnv(env, self, len(self.observed)))
         return self.observed[-1]
 
-    def sampler(self, environments: Environments, agent: Agent) -> Sampler:
-        """Returns the Sampler over environments of `make_environment`."""
-        return ObservedSampler(self, environments, agent) if self._wants_episodes else Sampler(environments, agent)
+    def sampler(self, environments: Environments, agent: Agent, **steps: Any) -> Sampler:
+        """Returns the Sampler over environments of `make_environment`; `steps` says how it steps them."""
+        make = partial(ObservedSampler, self) if self._wants_episodes else Sampler
+        return make(environments, agent, **steps)
 
 
 class ObservedEnv(gym.Wrapper[str, str, str, str]):
@@ -127,10 +129,11 @@ class ObservedSampler(Sampler):
         callbacks: What to call, and which environments it observes.
         environments: As of `Sampler`.
         agent: As of `Sampler`.
+        **steps: As of `Sampler`. Callbacks of a step are called in its thread.
     """
 
-    def __init__(self, callbacks: EnvRunnerCallbacks, environments: Environments, agent: Agent) -> None:
-        super().__init__(environments, agent)
+    def __init__(self, callbacks: EnvRunnerCallbacks, environments: Environments, agent: Agent, **steps: Any) -> None:
+        super().__init__(environments, agent, **steps)
         self._callbacks = callbacks
 
     def sample(self, request: SampleRequest) -> SampleResult:

@@ -118,7 +118,12 @@ class TextEnvRunner(EnvRunner, Checkpointable):
             self._start_error = error
             return
         self._start_error = None
-        self._sampler = self._callbacks.sampler(self.environments, self.agent)
+        self._sampler = self._callbacks.sampler(
+            self.environments,
+            self.agent,
+            env_threads=self.config.env_threads,
+            env_step_timeout_s=self.config.env_step_timeout_s,
+        )
         self._receiver = WeightReceiver(
             self.agent, node=ray.get_runtime_context().get_node_id(), remote="url" in self.config.engine_options
         )

@@ -49,6 +49,11 @@ def check_together(config: Any) -> None:
             not config.dynamic_sampling or config.group_size >= 2,
             "False with group_size=1: one reward has no spread",
         ),
+        (
+            "env_step_timeout_s",
+            config.env_step_timeout_s is None or config.env_threads,
+            "None without env_threads: a step made in place cannot be given up",
+        ),
         ("overlong_buffer", config.overlong_buffer <= config.max_tokens, "between 0 and max_tokens"),
         (
             "minibatch_size",

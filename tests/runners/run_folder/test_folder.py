@@ -32,7 +32,14 @@ def checkpoint_names(folder):
 
 
 SECTIONS = ("env_options", "eval_env_options", "run", "agents", "resources", "fingerprints")
-CONFIG = {"preset": "tiny", "seed": 1, "environment": "E-v0", "training": {"lr": 1e-4}, **{s: {} for s in SECTIONS}}
+CONFIG = {
+    "trainer": "grpo",
+    "preset": "tiny",
+    "seed": 1,
+    "environment": "E-v0",
+    "training": {"lr": 1e-4},
+    **{s: {} for s in SECTIONS},
+}
 
 
 @pytest.mark.parametrize("trainer", ["grpo", "sft"])
