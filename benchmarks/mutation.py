@@ -188,17 +188,21 @@ def main() -> None:
     args = parser.parse_args()
     for module in settings["preload"]:
         importlib.import_module(module)
-    stored = RESULTS / "mutation.json"
-    figures = json.loads(stored.read_text(encoding="utf-8"))["figures"] if stored.exists() else {}
+    figures = _stored()
     reasons = {(entry["file"], entry["change"]): entry["reason"] for entry in _reasons()}
     for package in args.packages or settings["tests"]:
         known = figures[package]["killed_ranks"] if args.survivors else ()
         result = run(package, settings, args.count, known)
         for survivor in result["survivors"]:
             survivor["reason"] = reasons.get((survivor["file"], survivor["change"]), "")
-        figures[package] = result
+        figures = _stored() | {package: result}
         print({name: value for name, value in result.items() if not isinstance(value, list)}, package, flush=True)
         write_results("mutation", figures)
+
+
+def _stored() -> dict[str, Any]:
+    path = RESULTS / "mutation.json"
+    return json.loads(path.read_text(encoding="utf-8"))["figures"] if path.exists() else {}
 
 
 def _reasons() -> list[dict[str, str]]:

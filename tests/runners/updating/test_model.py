@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from agents.models import resolve_model
-from runners.settings import PolicySettings, UpdateSettings
-from runners.updating.model import make_scorer
+from runners.settings import CriticSettings, PolicySettings, UpdateSettings
+from runners.updating import model
+from runners.updating.model import make_optimizers, make_reference, make_scorer
 
 
 def scorer(model, *, temperature=1.0, share_prompts=True, value_head=False):
@@ -72,3 +73,59 @@ def test_values_are_the_heads_on_the_token_before_and_sharing_prompts_changes_no
         expected = hidden @ policies[0].vf_head.weight[0] + 0.5
         torch.testing.assert_close(shared[row, 4:length], expected[3:-1], rtol=1e-5, atol=1e-4)
         assert (shared[row, length:] == 0).all() and (shared[row, :4] == 0).all()
+
+
+def test_the_optimizers_by_their_settings():
+    update = UpdateSettings(
+        lr=[[0, 0.5], [10, 0.1]], adam_betas=(0.1, 0.2), adam_epsilon=0.3, weight_decay=0.4, share_prompts=False
+    )
+    policy = scorer("tiny", value_head=True)
+    assert list(make_optimizers(scorer("tiny"), update, CriticSettings())) == ["default_optimizer"]
+    optimizers = make_optimizers(policy, update, CriticSettings(vf_lr=0.7))
+    assert list(optimizers) == ["default_optimizer", "vf_head"]
+    for (optimizer, lr), parameters, initial, expected in zip(
+        optimizers.values(), (policy.model, policy.vf_head), (0.5, 0.7), (update.lr, 0.7), strict=True
+    ):
+        [group] = optimizer.param_groups
+        assert isinstance(optimizer, torch.optim.AdamW) and lr == expected
+        assert [group[name] for name in ("lr", "betas", "eps", "weight_decay")] == [initial, (0.1, 0.2), 0.3, 0.4]
+        assert [id(p) for p in group["params"]] == [id(p) for p in parameters.parameters()]
+
+
+def test_a_scorer_by_its_settings():
+    update = UpdateSettings(max_logits=77, share_prompts=False, gradient_checkpointing=True)
+    made = make_scorer(PolicySettings(dtype="bfloat16"), update, temperature=0.3, value_head=True)
+    assert (made.temperature, made.max_logits, made.shared_tokens) == (0.3, 77, 0)
+    assert made.model.dtype == torch.bfloat16 and made.vf_head.weight.dtype == torch.float32
+    assert made.model.is_gradient_checkpointing and made.model.base_model.layers[0].training
+    made = scorer("tiny")
+    assert made.vf_head is None and made.shared_tokens > 2**60 and not made.model.is_gradient_checkpointing
+
+
+def test_a_reference_is_a_frozen_copy():
+    policy = scorer("tiny", temperature=0.7)
+    reference = make_reference(policy, PolicySettings(), UpdateSettings())
+    assert not any(p.requires_grad for p in reference.parameters())
+    assert all(p.requires_grad for p in policy.parameters()) and reference.temperature == 0.7
+    with torch.no_grad():
+        next(policy.parameters()).add_(1)
+    assert not torch.equal(next(policy.parameters()), next(reference.parameters()))
+
+
+@pytest.mark.parametrize(("sharded", "rank", "loads"), [(False, 1, True), (True, 0, True), (True, 1, False)])
+def test_sharded_ranks_but_rank_0_get_no_weights(monkeypatch, sharded, rank, loads):
+    asked, load_model = {}, model.load_model
+
+    def noting(name):
+        def noted(source, **options):
+            asked[name] = options
+            return load_model(source, **options)
+
+        return noted
+
+    monkeypatch.setattr(model, "load_model", noting("load"))
+    monkeypatch.setattr(model, "empty_model", noting("empty"))
+    monkeypatch.setattr(model, "is_rank_0", lambda: rank == 0)
+    policy = PolicySettings(trust_remote_code=True, dtype="bfloat16")
+    make_scorer(policy, UpdateSettings(fully_shard=sharded), temperature=1.0, value_head=False)
+    assert asked == {"load" if loads else "empty": {"dtype": torch.bfloat16, "trust_remote_code": True}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from runners.objectives.objective import ObjectiveConfig
 from runners.settings import PolicySettings, UpdateSettings
 from runners.updating.model import make_reference, make_scorer
-from runners.updating.scorer import Scorer
+from runners.updating.scorer import Batch, Scorer
 from runners.updating.scorer_check import ScorerCheck
 from runners.updating.updater import Updater
 from tests.runners.updating.families import WINDOW, save_model
@@ -96,3 +97,58 @@ def test_passes_have_room_for_rows_of_their_own(tmp_path: Path) -> None:
     assert [len(rows) for rows, _ in updater._passes(columns)] == [4]  # 40 + 4 * 10 tokens
     ScorerCheck([policy], group_size=4).cover(64)
     assert [len(rows) for rows, _ in updater._passes(columns)] == [2, 2]
+
+
+def test_what_is_compared_by_hand(tmp_path: Path) -> None:
+    policy = scorer("Llama", tmp_path)
+    check = ScorerCheck([policy], group_size=8)
+    # Of 40 tokens a quarter is the prompt. 128 - 40 have room for two more completions of 30 in the row.
+    batch = check._batch(40)
+    assert batch["lengths"].tolist() == [40, 40, 40] and batch["token_ids"].shape == (3, 40)
+    assert len({tuple(ids[:10].tolist()) for ids in batch["token_ids"]}) == 1
+    assert len({tuple(ids[10:].tolist()) for ids in batch["token_ids"]}) == 3
+    assert batch["loss_mask"][:, 10:].all() and not batch["loss_mask"][:, :10].any()
+    # A long one leaves 64 tokens for another, of which beginning and end are compared: 512 * 20 logits, ten at each.
+    policy.max_logits = 512 * 20
+    batch = check._batch(200)
+    assert batch["lengths"].tolist() == [200, 50 + 64]
+    places = [mask.nonzero()[:, 0].tolist() for mask in batch["loss_mask"]]
+    assert places == [[*range(50, 60), *range(190, 200)], [*range(50, 60), *range(104, 114)]]
+    # However few logits there may be, and however short the sequences.
+    policy.max_logits = 1
+    assert check._batch(200)["loss_mask"].sum(1).tolist() == [6, 6]
+    assert check._batch(2)["lengths"].tolist() == [2] * 8
+    assert ScorerCheck([policy], group_size=1)._batch(40)["lengths"].tolist() == [40, 40]
+
+
+@pytest.mark.parametrize(("tokens", "fault"), [(2, None), (3, "are off the model's own by 0.5 nats (allowed: 0.001)")])
+@pytest.mark.parametrize("row", [0, -1])
+def test_single_tokens_may_be_off_a_run_of_three_may_not(tmp_path: Path, tokens: int, fault: str, row: int) -> None:
+    policy = scorer("Llama", tmp_path)
+    check = ScorerCheck([policy], group_size=4)
+    batch = check._batch(40)
+    own = policy.model_logprobs({name: column[[0, -1]] for name, column in batch.items()}).detach()
+    forward = policy.forward
+
+    def shifted(batch: Batch, **kwargs: Any) -> Batch:
+        logprobs = forward(batch, **kwargs)["logprobs"].detach()
+        logprobs[row, 20 : 20 + tokens] -= 0.5
+        logprobs[row, 30 : 30 + tokens] += 0.5
+        return {"logprobs": logprobs}
+
+    policy.forward = shifted
+    assert check._fault(batch, own, shared_tokens=40) == fault
+
+
+def test_the_models_own_log_probs_are_at_the_policys_temperature(tmp_path: Path) -> None:
+    policy = scorer("Llama", tmp_path)
+    policy.temperature = 0.5
+    batch = ScorerCheck([policy], group_size=4)._batch(20)
+    found = policy.model_logprobs(batch)
+    ids = batch["token_ids"][1:2, : batch["lengths"][1]]
+    expected = torch.log_softmax(policy.model(ids).logits[0] / 0.5, dim=-1)
+    for place in range(20):
+        own = bool(batch["loss_mask"][1, place])
+        assert float(found[1, place]) == pytest.approx(
+            float(expected[place - 1, ids[0, place]]) if own else 0, abs=1e-5
+        )

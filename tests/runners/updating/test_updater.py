@@ -12,6 +12,7 @@ from runners.objectives.advantages import estimate_advantages
 from runners.objectives.objective import ObjectiveConfig
 from runners.sampling.rollout import Rollout
 from runners.settings import CriticSettings, PolicySettings, UpdateSettings
+from runners.updating import updater
 from runners.updating.batch import BatchPlan, build_train_batch, padded_columns
 from runners.updating.critic import CriticUpdater
 from runners.updating.model import make_optimizers, make_reference, make_scorer
@@ -152,16 +153,12 @@ class Case:
 
 CASES = [
     {},
-    {"micro_batch_tokens": 24},
-    {"share_prompts": False},
-    {"minibatch_size": 3},
     {"minibatch_size": 3, "num_epochs": 2, "micro_batch_tokens": 24},
-    {"num_epochs": 2, "grad_clip": 0.1},
-    {"num_epochs": 2, "adam_betas": (0.5, 0.8)},
-    {"temperature": 0.7, "num_epochs": 2, "kl_coeff": 0.5},
-    {"entropy_coeff": 0.2, "aggregation": "constant-length"},
+    {"num_epochs": 2, "grad_clip": 0.1, "adam_betas": (0.5, 0.8)},
+    {"num_epochs": 2, "kl_coeff": 0.5, "temperature": 0.7, "share_prompts": False},
+    {"minibatch_size": 3, "entropy_coeff": 0.2, "aggregation": "constant-length"},
     {"advantage": "gae", "num_epochs": 2, "gamma": 0.9, "lambda_": 0.8, "vf_lr": 0.05, "vf_loss_coeff": 0.3},
-    {"advantage": "gae", "num_epochs": 2, "whiten_advantages": False, "vf_clip_param": 0.2, "micro_batch_tokens": 24},
+    {"advantage": "gae", "whiten_advantages": False, "vf_clip_param": 0.2, "micro_batch_tokens": 24},
 ]
 
 
@@ -288,6 +285,26 @@ def test_the_first_step_of_one_epoch_needs_no_pass_for_old_logprobs(folder):
         case.updater.scorer.register_forward_hook(lambda *passed, calls=calls: calls.append(passed))
         case.updater.update(case.batch())
         assert len(calls) == passes
+
+
+@pytest.mark.parametrize("fully_shard", [False, True])
+def test_gradients_are_summed_over_learners_unless_shards_are_sums_already(folder, monkeypatch, fully_shard):
+    summed = []
+    monkeypatch.setattr(updater, "sum_gradients", summed.append)
+    case = Case(folder, UPDATE | {"fully_shard": fully_shard, "minibatch_size": 3})
+    case.updater.update(case.batch())
+    parameters = list(case.updater.scorer.parameters())
+    assert [len(gradients) for gradients in summed] == ([] if fully_shard else [len(parameters)] * 3)
+
+
+@pytest.mark.parametrize("entropy_coeff", [0.0, 1.0])
+def test_entropies_carry_gradient_only_where_a_bonus_needs_it(folder, entropy_coeff):
+    case = Case(folder, UPDATE | {"entropy_coeff": entropy_coeff})
+    asked = []
+    hook = lambda module, args, kwargs: asked.append(kwargs["with_entropy_grad"])  # noqa: E731
+    case.updater.scorer.register_forward_pre_hook(hook, with_kwargs=True)
+    case.updater.update(case.batch())
+    assert asked == [entropy_coeff > 0]
 
 
 def test_the_reference_is_a_frozen_copy(folder):

@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from agents.models import resolve_model
 from runners.settings import PolicySettings
+from runners.updating import policy_folder
 from runners.updating.policy_folder import write_policy
 
 
@@ -31,3 +32,17 @@ def test_a_policy_is_read_back_with_its_generation_config(tmp_path, dtype, eos):
     assert AutoTokenizer.from_pretrained(tmp_path / "to" / "policy")(text) == AutoTokenizer.from_pretrained(source)(
         text
     )
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_whether_code_of_the_checkpoint_may_run_is_passed_on(tmp_path, monkeypatch, trust):
+    asked = {}
+
+    def empty_model(source, **options):
+        asked.update(options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(policy_folder, "empty_model", empty_model)
+    with pytest.raises(KeyboardInterrupt):
+        write_policy(tmp_path, {}, PolicySettings(trust_remote_code=trust))
+    assert asked == {"dtype": torch.float32, "trust_remote_code": trust}
