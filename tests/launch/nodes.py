@@ -37,6 +37,7 @@ class Nodes:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             # Ray misses a dead node after 5 s instead of 25; how long it waits for the answer of a living one stays.
             "RAY_health_check_period_ms": "1000",
+            "RAY_worker_niceness": "0",  # Ray's workers have 15: on a machine with other work they do not get to start
             "SKYPILOT_NUM_NODES": "2",
             "SKYPILOT_NODE_IPS": "127.0.0.1\n127.0.0.1",
             "NODES_PORT": str(self.port),
