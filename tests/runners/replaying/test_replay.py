@@ -56,7 +56,7 @@ def dump(tmp_path):
         *(("counts.json", text) for text in (b"{", b"[]", b'{"iteration": "x"}', None)),
         *(
             ("rollouts.jsonl.gz", data)
-            for data in (b"", b"x", gzip.compress(b"{}\n"), gzip.compress(b"{" * 99)[:-4], None)
+            for data in (b"", b"x", gzip.compress(b"{}\n", mtime=0), gzip.compress(b"{" * 99, mtime=0)[:-4], None)
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections import Counter
 
 import numpy as np
@@ -291,12 +292,16 @@ class TestSettings:
             ("env_runners", {"env_runner_cls": SingleAgentEnvRunner}, "env_runner_cls=.*subclass of TextEnvRunner"),
             ("env_runners", {"compress_observations": True}, "compress_observations=True, .*nothing here reads it"),
             ("environment", {"clip_rewards": True}, "clip_rewards=True, .*nothing here reads it"),
-            ("multi_agent", {"policies": {"a", "b"}, "policy_mapping_fn": lambda *_, **__: "a"}, "there is one policy"),
-            ("multi_agent", {"policies": {"a", "b"}}, "there is one policy"),
+            (
+                "multi_agent",
+                {"policies": {"a": None, "b": None}, "policy_mapping_fn": lambda *_, **__: "a"},
+                "there is one policy",
+            ),
+            ("multi_agent", {"policies": {"a": None, "b": None}}, "there is one policy"),
             ("framework", {"framework": "tf2"}, "framework_str='tf2', .*torch"),
             ("api_stack", {"enable_rl_module_and_learner": False}, "new API stack alone"),
         ],
-        ids=str,
+        ids=lambda value: re.sub(r"<function .* at \w+>", "function", str(value)),
     )
     def test_what_means_nothing_here_is_refused_by_name(self, method, settings, message):
         with pytest.raises(ValueError, match=message):
