@@ -101,16 +101,22 @@ def _run_tests(tests: Sequence[str], select: str, cpu_s: int, mutant: Mutant | N
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
+    first: list[str] = []
     if mutant is not None:
         source = mutant.source()
         assert source is not None
         name = ".".join(mutant.path.relative_to(ROOT).with_suffix("").parts)
         assert name not in sys.modules, name
         sys.meta_path.insert(0, Faulty(name, mutant.path, source))
-        # The tests of the file come first: they are the likeliest to fail.
-        tests = sorted(tests, key=lambda test: not test.endswith(f"test_{mutant.path.stem}.py"))
-    # A time limit of pytest's would be a failure; here it must not be one.
-    os._exit(int(pytest.main([*tests, "-x", "-q", "-k", select, "-p", "no:cacheprovider", "-o", "timeout=0"])))
+        # The tests of the file itself are the likeliest to fail: most mutants need no others.
+        first = [test for test in tests if test.endswith(f"test_{mutant.path.stem}.py")]
+    for files in (first, [test for test in tests if test not in first]):
+        # A time limit of pytest's would be a failure; here it must not be one.
+        options = ["-x", "-q", "-k", select, "-p", "no:cacheprovider", "-o", "timeout=0"]
+        found = pytest.main([*files, *options]) if files else 0
+        if found not in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
+            os._exit(int(found))
+    os._exit(0)
 
 
 def sample(package: str, settings: dict[str, Any], count: int) -> tuple[int, list[Mutant]]:
@@ -150,6 +156,7 @@ def run(package: str, settings: dict[str, Any], count: int, known: Collection[st
         found, seconds = outcome(tests, settings["select"], limit, mutant)
         spent += seconds
         if found == "killed":
+            print(f"{number:4} {mutant.path.name}:{mutant.line} killed", flush=True)
             continue
         timeouts += found == "timeout"
         source = mutant.source()
