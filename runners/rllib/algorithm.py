@@ -31,7 +31,7 @@ from runners.rllib.evaluation import evaluate
 from runners.rllib.learner import update_from_shards
 from runners.rllib.private import OneSetOfEngines
 from runners.rllib.rl_module import TextPolicyModule
-from runners.rllib.workers import EnvRunners, Learners, WorkerLost
+from runners.rllib.workers import EnvRunners, Learners, WorkerLost, lost_learners_named
 from runners.sampling.problems import ProblemSampler, evaluation_resets
 from runners.sampling.rollout import EnvName, GroupReset, Rollout, SampleRequest, SampleResult
 from runners.sampling.summaries import episode_summary
@@ -289,6 +289,7 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         gather = wanted and self.config.fully_shard
         if gather:
             self.learners.tell(methodcaller("gather_state"))
-        yield
+        with lost_learners_named():
+            yield
         if gather:
             self.learners.tell(methodcaller("drop_state"))

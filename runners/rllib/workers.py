@@ -17,12 +17,13 @@ import logging
 import operator
 import re
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
@@ -173,6 +174,15 @@ class Learners:
             if answer.error is not None:
                 raise answer.error
         return [answers[number].value for number in sorted(answers)]
+
+
+@contextmanager
+def lost_learners_named() -> Iterator[None]:
+    """For calls to learners that RLlib makes by itself, as it does for a checkpoint: a dead one is a `WorkerLost`."""
+    try:
+        yield
+    except RayActorError as error:
+        raise WorkerLost(f"A learner is gone, and its state with it: {_in_a_line(error)}") from error
 
 
 def _in_a_line(error: RayError) -> str:

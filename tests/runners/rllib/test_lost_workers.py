@@ -109,6 +109,13 @@ def test_a_killed_learner_ends_the_run(build, num_learners):
         algo.train()
 
 
+def test_a_learner_that_is_killed_before_a_checkpoint_ends_the_run(build, tmp_path):
+    algo = build(small_config().learners(num_learners=1))
+    os.kill(algo.learners.ask(_pid), signal.SIGKILL)
+    with pytest.raises(WorkerLost, match="A learner is gone"):
+        algo.save_to_path(tmp_path / "checkpoint")
+
+
 def test_a_learner_that_hangs_ends_the_run_within_its_bound(build):
     algo = build(small_config(update_timeout_s=6).learners(num_learners=1))
     algo.train()
