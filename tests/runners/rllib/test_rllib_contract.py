@@ -294,10 +294,10 @@ class TestSettings:
             ("environment", {"clip_rewards": True}, "clip_rewards=True, .*nothing here reads it"),
             (
                 "multi_agent",
-                {"policies": {"a": None, "b": None}, "policy_mapping_fn": lambda *_, **__: "a"},
+                {"policies": {"a"}, "policy_mapping_fn": lambda *_, **__: "a"},
                 "there is one policy",
             ),
-            ("multi_agent", {"policies": {"a": None, "b": None}}, "there is one policy"),
+            ("multi_agent", {"policies": {"a"}}, "there is one policy"),
             ("framework", {"framework": "tf2"}, "framework_str='tf2', .*torch"),
             ("api_stack", {"enable_rl_module_and_learner": False}, "new API stack alone"),
         ],

@@ -18,7 +18,7 @@ MINUS_ONE = [
     ("learners", "num_learners", "an int >= 0"),
     ("env_runners", "num_env_runners", "an int >= 0"),
     ("training", "max_logits", "an int >= 1"),
-    ("agents", "num_threads", "an int >= 1, or None"),
+    ("agents", "num_threads", "an int >= 1 and <= 1024, or None"),
     # RLlib's own have no range here: what is said of them is that -1 is no value.
     ("env_runners", "sample_timeout_s", "another value than -1"),
     ("evaluation", "evaluation_duration", "another value than -1"),
