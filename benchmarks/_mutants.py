@@ -142,7 +142,7 @@ def excluded(source: str) -> list[Span]:
         elif isinstance(node, ast.Raise):
             nodes += [node.exc, node.cause]
         elif isinstance(node, ast.Assert) or (
-            isinstance(node, ast.Assign) and "__all__" in map(ast.unparse, node.targets)
+            isinstance(node, ast.Assign) and "__all__" in [ast.unparse(target) for target in node.targets]
         ):
             nodes.append(node)
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in (

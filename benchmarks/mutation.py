@@ -173,6 +173,7 @@ def run(package: str, settings: dict[str, Any], count: int, known: Collection[st
         print(f"{number:4} {survivor['file']}:{mutant.line} {found}: {survivor['change']}", flush=True)
     killed = len(chosen) - len(survivors)
     return {
+        "seed": settings["seed"],
         "mutants": total,
         "sampled": len(chosen),
         "killed": killed,

@@ -126,10 +126,10 @@ def test_c16_each_minibatch_has_weights_of_its_own_and_each_row_one_place_an_epo
             assert (columns[f"loss_weights_{epoch}"][rows] * lengths[rows]).sum() == pytest.approx(1.0)
 
 
-def test_c11_shards_hold_equal_parts_of_every_minibatch_and_rows_keep_their_advantage():
+@pytest.mark.parametrize("seed", range(4))  # in some of them the second epoch deals the groups otherwise
+def test_c11_shards_hold_equal_parts_of_every_minibatch_and_rows_keep_their_advantage(seed):
     rollouts = [rollout(i // 4, [5], [i + 1], float(i % 2)) for i in range(16)]
-    columns = build(rollouts, minibatch_size=8, num_learners=2, num_epochs=3)
-    assert sorted(columns["minibatch_0"].tolist()) != columns["minibatch_0"].tolist()
+    columns = build(rollouts, seed, minibatch_size=8, num_learners=2, num_epochs=2)
     for shard in np.split(columns["minibatch_0"], 2):
         assert np.bincount(shard).tolist() == [4, 4]
     # The completion's one token tells which rollout a row was; odd ones had reward 1.
