@@ -16,6 +16,7 @@ def test_every_epoch_is_a_fresh_partition():
     assert (plan[0] != plan[1]).any() and (plan[1] != plan[2]).any()
     assert (plan == plan_minibatches(24, 6, 3, np.random.default_rng(0))).all()
     assert not plan_minibatches(5, None, 1, np.random.default_rng(0)).any()
+    assert sorted(plan_minibatches(3, 1, 1, np.random.default_rng(0))[0].tolist()) == [0, 1, 2]
 
 
 def test_rows_that_dont_divide():
