@@ -138,7 +138,8 @@ def test_two_learners_make_the_same_steps(build, trained, fully_shard):
     ours = updater_of(algo).copied_weights()
     theirs = two.updaters.ask(methodcaller("copied_weights"))
     for name, weight in ours.items():
-        torch.testing.assert_close(theirs[name], weight, rtol=0, atol=1e-5)
+        # Adam makes a step of the rounding of a gradient near 0; a wrong gradient differs by the learning rate.
+        torch.testing.assert_close(theirs[name], weight, rtol=0, atol=5e-5)
     assert two.updaters.ask(attrgetter("policy_version")) == 3
 
 
