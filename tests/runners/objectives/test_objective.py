@@ -322,3 +322,7 @@ def test_what_is_wrong_with_a_users_own_surrogate_is_said(name, message):
     config = ObjectiveConfig(surrogate=f"{__name__}:{name}")
     with pytest.raises(ValueError, match=message):
         policy_loss(make_inputs(), config)
+
+
+def test_a_published_algorithm_decides_on_every_part_of_the_loss():
+    assert all(field.metadata["published"] for field in fields(ObjectiveConfig))

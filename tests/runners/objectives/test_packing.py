@@ -29,6 +29,11 @@ def test_rows_by_hand():
     assert packed.predecessors.tolist() == [1, 2, 5, 1, 5, 7, 8]
 
 
+def test_empty_places_belong_to_no_segment():
+    packed = pack(*sequences([([5, 6], [7, 8]), ([9], [3])]), 64)
+    assert packed.segments.tolist() == [[0, 0, 1, 1], [0, 1, -1, -1]]
+
+
 def test_attention_mask_by_hand():
     visible = attention_mask(torch.tensor([[0, 1, 1, 2, -1]]))[0, 0].int().tolist()
     assert visible == [

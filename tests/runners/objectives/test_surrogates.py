@@ -56,6 +56,11 @@ def test_dual_clip_by_hand():
     assert result.clipped.tolist() == [[True, False], [True, True]]
 
 
+def test_where_nothing_is_to_be_gained_no_clip_takes_anything():
+    result, _ = run("clip", inputs([[2.0, -2.0]], [0.0], dual_clip=3.0))
+    assert not result.clipped.any() and not result.loss.any()
+
+
 def test_reinforce_by_hand():
     result, gradient = run("reinforce", inputs([[0.5, -0.5]], [2.0]))
     close(result.loss, [[-2.0 * -0.5, -2.0 * -1.5]])
