@@ -126,8 +126,7 @@ class EngineProcess:
         self._finalizer()
 
     def _send(self, message: Any) -> None:
-        if not self._finalizer.alive:
-            raise EngineError("The engine has ended. Call restart() before using the agent again.")
+        self._check_not_closed()
         try:
             self._connection.send(message)
         except OSError as error:
@@ -144,8 +143,7 @@ class EngineProcess:
 
     def _next(self, wait_s: float, doing: str, timeout_s: float) -> tuple[str, Any] | None:
         """Returns the next message, or None where none came; what the engine gave by itself is kept for `poll`."""
-        if not self._finalizer.alive:
-            raise EngineError("The engine has ended. Call restart() before using the agent again.")
+        self._check_not_closed()
         try:
             arrived = self._connection.poll(wait_s)
             message: tuple[str, Any] = self._connection.recv() if arrived else ("", None)
@@ -164,6 +162,10 @@ class EngineProcess:
         if kind == "outputs":
             self._outputs += value
         return message
+
+    def _check_not_closed(self) -> None:
+        if not self._finalizer.alive:
+            raise EngineError("The engine has ended. Call restart() before using the agent again.")
 
     def _gone(self, what: str) -> EngineError:
         """Ends the process and returns the error that names the cause."""

@@ -48,8 +48,8 @@ class HttpClient:
             raise ValueError(f"The engine's url {url!r} must begin with http:// or https://.")
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s
-        # Straight to the engine: a proxy of the environment is for other hosts, and mostly refuses local ones.
         self._pool = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="engine-http")
+        # Straight to the engine: a proxy of the environment is for other hosts, and mostly refuses local ones.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def get(self, path: str) -> Any:

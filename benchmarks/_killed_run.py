@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
@@ -13,6 +12,7 @@ from typing import Any
 import psutil
 
 from runners.comparing.records import TIMES
+from runners.run_folder.reading import read_rows, read_sessions
 from tests.launch.nodes import Nodes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,9 +45,7 @@ class Command:
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns the run's rows so far; one that is half written is left out."""
-        path = self._folder / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-        return [json.loads(line) for line in lines]
+        return list(read_rows(self._folder / "metrics.jsonl"))
 
     def last_step(self) -> int:
         """Returns the step of the last row; -1 before there is one."""
@@ -55,8 +53,7 @@ class Command:
 
     def starts(self) -> int:
         """Returns how often the run was started, resumes included."""
-        path = self._folder / "provenance.json"
-        return len(json.loads(path.read_text(encoding="utf-8"))["sessions"]) if path.exists() else 0
+        return len(read_sessions(self._folder))
 
     def processes(
         self, is_wanted: Callable[[psutil.Process], bool] = lambda process: True, *, second: bool = False

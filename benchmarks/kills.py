@@ -30,6 +30,7 @@ from _killed_run import Command, comparable
 from _results import RESULTS, write_results
 
 from runners.presets.loading import load_preset
+from runners.support.atomic import replacing
 from tests.launch.nodes import Nodes
 
 _RUNS = RESULTS / "kills_runs"
@@ -149,9 +150,8 @@ def _folder() -> Iterator[Path]:
 
 def _write(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(value) + "\n", encoding="utf-8")
-    draft.replace(path)
+    with replacing(path) as staging:
+        staging.write_text(json.dumps(value) + "\n", encoding="utf-8")
 
 
 def main() -> None:

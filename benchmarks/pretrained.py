@@ -23,6 +23,8 @@ import matplotlib.pyplot as plt
 from _paired_test import exact_mcnemar
 from _results import write_results
 
+from runners.run_folder.reading import read_rows
+
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLING = {"greedy": 0.0, "sampled": 0.7}
 STAGES = ("base", "warm start", "GRPO")
@@ -45,7 +47,7 @@ def train(script: str, folder: Path, options: list[str]) -> list[dict[str, float
         where = ["--resume", folder] if resume else ["--runs-dir", folder.parent, "--name", folder.name, *options]
         call(script, *where)
         done.touch()
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return list(read_rows(folder / "metrics.jsonl", numbers=True))
 
 
 def evaluate(model: str | Path, folder: Path, args: argparse.Namespace) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from agents.transformers_agent.loading import (
     context_length,
     load_model,
 )
-from agents.transformers_agent.sampling import row_uniforms
 from agents.transformers_agent.stream import Stream, Waiting
 from agents.values import AtLeast1
 from agents.weight_sources import WeightSource
@@ -147,7 +146,8 @@ class TransformersAgent(TextAgent):
                 batch,
                 numbers=[number for row in rows for number in numbers[row][first : first + batch.n]],
                 end_token_ids=self.end_token_ids,
-                uniforms=row_uniforms([seeds[row] for row in rows], first, batch).to(self.device),
+                seeds=[seeds[row] for row in rows],
+                first=first,
                 completes_stop=completes_stop,
             )
             count, longest = len(rows) * batch.n, len(prompts[rows[-1]])

@@ -11,10 +11,13 @@ from transformers import PreTrainedModel
 from agents.base import SamplingParams
 from agents.engine_output import EngineOutput, engine_output
 from agents.transformers_agent.cache import SamplingCache
-from agents.transformers_agent.sampling import draw, sampled_logprobs
+from agents.transformers_agent.sampling import draw, row_uniforms, sampled_logprobs
 
 # Rows are dropped from the batch once this share of them has ended: dropping copies the cache.
 _SHRINK_BELOW = 0.75
+# What a Decoder holds for each row: a value, or one for each token.
+_OF_ROWS = ("_numbers", "_counts", "_limits", "_open")
+_OF_TOKENS = ("_token_ids", "_logprobs", "_uniforms")
 
 
 class Decoder:
@@ -28,7 +31,8 @@ class Decoder:
         params: How to sample, and `n` and `max_tokens`; `params.stop` is what `completes_stop` looks for.
         numbers: [N * n] what the rows are called, prompt-major.
         end_token_ids: The model's own end tokens.
-        uniforms: [N * n, max_tokens] see `row_uniforms`.
+        seeds: [N] of the prompts, see `row_uniforms`.
+        first: Number of each prompt's first completion here.
         completes_stop: Whether a completion's ids so far end with a stop text; None where there is none.
 
     Attributes:
@@ -45,7 +49,8 @@ class Decoder:
         *,
         numbers: Sequence[int],
         end_token_ids: Sequence[int],
-        uniforms: torch.Tensor,
+        seeds: Sequence[int | None],
+        first: int,
         completes_stop: Callable[[list[int]], bool] | None = None,
     ) -> None:
         self._model, self._params, self._completes_stop = model, params, completes_stop
@@ -66,7 +71,7 @@ class Decoder:
         self._mask = self._mask.repeat_interleave(params.n, dim=0)
 
         self._numbers = torch.tensor(numbers, device=device)
-        self._uniforms = uniforms
+        self._uniforms = row_uniforms(seeds, first, params).to(device)
         self._token_ids = torch.zeros(rows, params.max_tokens, dtype=torch.long, device=device)
         self._logprobs = torch.zeros(rows, params.max_tokens, device=device)
         self._counts = torch.zeros(rows, dtype=torch.long, device=device)
@@ -118,9 +123,9 @@ class Decoder:
                 for one, padding in zip((self, other), paddings, strict=True)
             ]
         )
-        for name in ("_token_ids", "_logprobs", "_uniforms"):
+        for name in _OF_TOKENS:
             setattr(self, name, _stacked(getattr(self, name), getattr(other, name)))
-        for name in ("_logits", "_numbers", "_counts", "_limits", "_open"):
+        for name in ("_logits", *_OF_ROWS):
             setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)]))
         self.num_open += other.num_open
 
@@ -129,7 +134,7 @@ class Decoder:
         padding = int(mask.argmax(dim=1).min())
         self._mask = mask[:, padding:]
         self._cache.select(keep, padding)
-        for name in ("_numbers", "_uniforms", "_token_ids", "_logprobs", "_counts", "_limits", "_open"):
+        for name in (*_OF_ROWS, *_OF_TOKENS):
             setattr(self, name, getattr(self, name)[keep])
 
     def _ids(self, rows: torch.Tensor) -> list[list[int]]:

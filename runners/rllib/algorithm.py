@@ -6,7 +6,7 @@ RLlib places, calls, checkpoints and restarts; what a step samples and learns st
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from operator import attrgetter, methodcaller
@@ -74,6 +74,7 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         self.evaluation_rollouts: list[Rollout] = []
         self.make_learner_calls()
         self.samplers = EnvRunners(self.env_runner_group, "sampler", timeout_s=self.config.sample_timeout_s)
+        self._env_runners = EnvRunners(self.env_runner_group, "", timeout_s=self.config.sample_timeout_s)
         self.link = WeightLink(
             self.config.noun(EngineSettings),
             self._learners("sender", self.config.update_timeout_s),
@@ -222,8 +223,7 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         """Returns what callbacks have logged on the env runners since this was last asked."""
         if not log_on_env_runners(self.config, self.callbacks):
             return []
-        env_runners = EnvRunners(self.env_runner_group, "", timeout_s=self.config.sample_timeout_s)
-        return list(env_runners.call_all(methodcaller("get_metrics")).values())
+        return list(self._env_runners.call_all(methodcaller("get_metrics")).values())
 
     def update(self, columns: dict[str, np.ndarray]) -> None:
         """Has the learners update from B rows of a batch, sharded out over them.
@@ -239,6 +239,12 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         results = self.learners.tell(partial(update_from_shards, shards=shards, timesteps=timesteps))
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         self.update_statistics = self.metrics.peek((LEARNER_RESULTS, DEFAULT_MODULE_ID))
+
+    def log_rollouts(self, values: Mapping[str, float]) -> None:
+        """Logs what a step knows of its rollouts, and what every step knows."""
+        common = {"num_env_runner_restarts": self.num_env_runner_restarts, "epoch": self.problems.epoch}
+        for name, value in {**values, **common}.items():
+            self.metrics.log_value(("rollouts", name), value, window=1)
 
     @property
     def num_env_steps_sampled(self) -> int:
@@ -258,8 +264,7 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
     def _restore_engines(self) -> None:
         """Brings env runners and, under living ones, engines back, without weights."""
         self._restored_env_runners()
-        env_runners = EnvRunners(self.env_runner_group, "", timeout_s=self.config.sample_timeout_s)
-        env_runners.call_all(methodcaller("restart_failed_engine"))
+        self._env_runners.call_all(methodcaller("restart_failed_engine"))
         self.link.forget_group()
 
     def _restored_env_runners(self) -> list[int]:

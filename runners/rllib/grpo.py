@@ -53,7 +53,8 @@ class GRPO(TextAlgorithm):
         while groups.wanted:
             problems = self.problems.draw(groups.wanted)
             groups.add(self.sample(problems, self.config.sampling_params(), "train"))
-            self._check_dropped(groups.num_dropped_prompts)
+            if self.problems.none_fits(groups.num_dropped_prompts, self.config.num_prompts):
+                raise all_dropped(self.config.max_prompt_tokens)
         sample = groups.sample()
         self.log_episodes([*sample.rollouts, *sample.discarded])
         sampled = time.perf_counter()
@@ -92,18 +93,12 @@ class GRPO(TextAlgorithm):
         group_ids = np.array([r.group_id for r in rollouts])
         return estimate_advantages(settings.advantage, rewards, group_ids)
 
-    def _check_dropped(self, num_dropped_prompts: int) -> None:
-        if num_dropped_prompts >= (self.problems.num_problems or 10 * self.config.num_prompts):
-            raise all_dropped(self.config.max_prompt_tokens)
-
     def _log_step(self, sample: StepSample, advantages: GroupAdvantages, times: tuple[float, ...]) -> None:
         started, sampled, updated, delivered = times
         summary = {**step_summary(sample), **group_summary(advantages)}
         tokens = summary["num_sampled_completion_tokens"]
         values = {
             **summary,
-            "num_env_runner_restarts": self.num_env_runner_restarts,
-            "epoch": self.problems.epoch,
             "policy_version": self.policy_version,
             "sync_logprob_diff": self.sync_difference,
             "sample_s": sampled - started,
@@ -112,8 +107,7 @@ class GRPO(TextAlgorithm):
             "tokens_per_s": tokens / (delivered - started),
             "sample_tokens_per_s": tokens / (sampled - started),
         }
-        for name, value in values.items():
-            self.metrics.log_value(("rollouts", name), value, window=1)
+        self.log_rollouts(values)
         self.metrics.log_value(("rollouts", "num_sampled_completion_tokens_lifetime"), tokens, reduce="lifetime_sum")
 
 

@@ -115,7 +115,7 @@ class SFT(TextAlgorithm):
             taken = self._demonstrations.take(self.problems.draw(missing))
             rollouts += taken.rollouts
             num_dropped += taken.num_dropped_prompts
-            if num_dropped >= (self.problems.num_problems or 10 * self.config.num_prompts):
+            if self.problems.none_fits(num_dropped, self.config.num_prompts):
                 raise all_too_long(self.config)
         return rollouts, num_dropped
 
@@ -124,13 +124,10 @@ class SFT(TextAlgorithm):
         values = {
             **summary,
             "num_dropped_prompts": float(num_dropped),
-            "num_env_runner_restarts": self.num_env_runner_restarts,
-            "epoch": self.problems.epoch,
             "update_s": seconds,
             "tokens_per_s": summary["num_completion_tokens"] / seconds,
         }
-        for name, value in values.items():
-            self.metrics.log_value(("rollouts", name), value, window=1)
+        self.log_rollouts(values)
         # What schedules go by.
         for name, reduce in ((NUM_ENV_STEPS_SAMPLED, "sum"), (NUM_ENV_STEPS_SAMPLED_LIFETIME, "lifetime_sum")):
             self.metrics.log_value((ENV_RUNNER_RESULTS, name), len(rollouts), reduce=reduce)

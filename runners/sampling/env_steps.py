@@ -22,7 +22,7 @@ class EnvSteps:
     def __init__(self, threads: int = 0, timeout_s: float | None = None) -> None:
         self._threads, self._timeout_s = threads, timeout_s
         self._waiting: deque[Episode] = deque()
-        self._deadlines: dict[int, tuple[Episode, float]] = {}
+        self._deadlines: dict[Episode, float] = {}
         self._answers: queue.SimpleQueue[tuple[Episode, object, BaseException | None]] = queue.SimpleQueue()
         self._ended: list[Episode] = []
         self.late: list[Episode] = []
@@ -47,15 +47,14 @@ class EnvSteps:
             Exception: What a step raised.
         """
         if self._threads:
-            self._collect(0.0 if self._ended else timeout_s)
+            self._collect(timeout_s)
         ended, self._ended = self._ended, []
         return ended
 
     def _fill(self) -> None:
         while self._waiting and len(self._deadlines) < self._threads:
             episode = self._waiting.popleft()
-            deadline = time.monotonic() + self._timeout_s if self._timeout_s else float("inf")
-            self._deadlines[id(episode)] = episode, deadline
+            self._deadlines[episode] = time.monotonic() + self._timeout_s if self._timeout_s else float("inf")
             threading.Thread(target=self._step, args=(episode,), name="env-step", daemon=True).start()
 
     def _step(self, episode: Episode) -> None:
@@ -66,31 +65,29 @@ class EnvSteps:
 
     def _collect(self, timeout_s: float) -> None:
         until = time.monotonic() + timeout_s
-        while len(self._deadlines):
-            nearest = min(deadline for _, deadline in self._deadlines.values())
-            wait_s = max(0.0, min(until, nearest) - time.monotonic())
+        while self._deadlines:
+            # Once there is one, the rest is taken without waiting.
+            wait_s = 0.0 if self._ended else min(until, *self._deadlines.values()) - time.monotonic()
             try:
-                episode, returned, error = self._answers.get(timeout=wait_s) if wait_s else self._answers.get_nowait()
+                episode, returned, error = self._answers.get(timeout=max(0.0, wait_s))
             except queue.Empty:
                 self._give_up()
                 if self._ended or time.monotonic() >= until:
                     return
                 continue
-            if self._deadlines.pop(id(episode), None) is None:
+            if self._deadlines.pop(episode, None) is None:
                 continue  # given up before
             if error is not None:
                 raise error
             episode.answer(returned)
             self._ended.append(episode)
             self._fill()
-            until = 0.0  # the rest is taken without waiting
 
     def _give_up(self) -> None:
         now = time.monotonic()
-        for episode, deadline in list(self._deadlines.values()):
-            if deadline <= now:
-                del self._deadlines[id(episode)]
-                episode.lose()
-                self._ended.append(episode)
-                self.late.append(episode)
+        for episode in [episode for episode, deadline in self._deadlines.items() if deadline <= now]:
+            del self._deadlines[episode]
+            episode.lose()
+            self._ended.append(episode)
+            self.late.append(episode)
         self._fill()

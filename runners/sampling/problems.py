@@ -39,6 +39,13 @@ class ProblemSampler:
         self.drawn += count
         return resets
 
+    def none_fits(self, num_left_out: int, count: int) -> bool:
+        """Returns whether none is short enough, where so many were too long for a step of `count`.
+
+        That is the whole list; of an endless environment, ten steps' problems.
+        """
+        return num_left_out >= (self.num_problems or 10 * count)
+
     def get_state(self) -> dict[str, Any]:
         """Returns what `set_state` needs to go on from here."""
         return {"num_problems": self.num_problems, "seed": self.seed, "drawn": self.drawn}

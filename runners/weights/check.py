@@ -78,16 +78,17 @@ class WeightCheck:
         """Returns what `after_delivery` compares with, of some of a step's rollouts [B]; they are whole groups."""
         if self._settings.sync_check_bound is None:
             return None
-        members: Counter[int] = Counter()
-        seeds = []
+        groups: Counter[int] = Counter()
+        members = []
         for rollout in rollouts:
-            seeds.append(sequence_seed(self._seed, "train", rollout.group_id, 0) + members[rollout.group_id])
-            members[rollout.group_id] += 1
-        chosen = range(0, len(rollouts), max(1, len(rollouts) // _SEQUENCES))[:_SEQUENCES]
-        sequences = [_beginning(rollouts[place]) for place in chosen]
+            members.append(groups[rollout.group_id])
+            groups[rollout.group_id] += 1
+        places = range(0, len(rollouts), max(1, len(rollouts) // _SEQUENCES))[:_SEQUENCES]
+        chosen = [(rollouts[place], members[place]) for place in places]
+        sequences = [_beginning(rollout) for rollout, _ in chosen]
         return FirstTokens(
             sequences=sequences,
-            seeds=tuple(seeds[place] for place in chosen),
+            seeds=tuple(sequence_seed(self._seed, "train", rollout.group_id, 0) + member for rollout, member in chosen),
             learner=self._learner_logprobs(sequences),
         )
 

@@ -11,7 +11,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -225,13 +225,13 @@ class Episode:
     """
 
     problem: str
-    ids: list[int]
-    own: list[bool]
-    engine: list[float]
     prompt_length: int
-    answers: list[str]
-    lengths: list[int]
-    cut: bool
+    ids: list[int] = field(default_factory=list)
+    own: list[bool] = field(default_factory=list)
+    engine: list[float] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    cut: bool = False
 
     @property
     def reward(self) -> float:
@@ -261,16 +261,7 @@ def episodes_of(agent: RecordingAgent, calls: Iterable[Call]) -> list[Episode]:
             message = last_message(agent.tokenizer, prompt)
             for completion in group:
                 if message.startswith("Problem"):
-                    episode = Episode(
-                        problem=message,
-                        ids=[],
-                        own=[],
-                        engine=[],
-                        prompt_length=len(prompt),
-                        answers=[],
-                        lengths=[],
-                        cut=False,
-                    )
+                    episode = Episode(problem=message, prompt_length=len(prompt))
                     episode.hear(prompt)
                     episodes.append(episode)
                 elif message.startswith("After"):

@@ -218,9 +218,9 @@ class TestSleep:
 
         monkeypatch.setattr(algo, "update", updated)
         algo.train()
-        assert order == ["generate", "sleep"]
+        assert order == ["submit", "sleep"]
         taken = ["wake_up weights", "num_workers", "load_weights Handles", "wake_up kv_cache"]
-        assert engine_calls(algo) == ["generate", "sleep", *taken, "generate"]
+        assert engine_calls(algo) == ["submit", "sleep", *taken, "submit"]
 
     def test_it_is_refused_without_a_gpu_before_any_work(self, build, monkeypatch):
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)

@@ -42,16 +42,7 @@ def dialogues():
     for problem, rewards in enumerate(REWARDS):
         prompt = rng.integers(4, 500, 3 + problem).tolist()
         for member, reward in enumerate(rewards):
-            episode = Episode(
-                problem=f"problem {problem}",
-                ids=[],
-                own=[],
-                engine=[],
-                prompt_length=len(prompt),
-                answers=[],
-                lengths=[],
-                cut=False,
-            )
+            episode = Episode(problem=f"problem {problem}", prompt_length=len(prompt))
             episode.hear(prompt)
             for turn in range(2 if member == 1 else 1):
                 if turn:
