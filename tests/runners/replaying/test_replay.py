@@ -110,6 +110,7 @@ def test_a_step_after_the_first_checkpoint_is_the_same_to_the_bit(grpo, capsys):
     assert "statistics and 29 weights are the same to the bit" in out
 
 
+@pytest.mark.slow
 def test_another_loss_is_told_apart(grpo, capsys):
     assert main([str(grpo), "--step", "3", "--set", "advantage=dr_grpo"]) == 0
     out = capsys.readouterr().out

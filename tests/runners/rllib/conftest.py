@@ -12,8 +12,8 @@ from runners.sampling.rollout import Rollout
 from runners.updating.updater import Updater
 
 
-@pytest.fixture(scope="module", autouse=True)
-def ray_of_this_module() -> Iterator[None]:
+@pytest.fixture(scope="package", autouse=True)
+def ray_of_this_package() -> Iterator[None]:
     """Ray with room for every actor of a test, whatever the cores of the machine."""
     torch.set_num_threads(1)
     ray.init(num_cpus=8, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
@@ -67,5 +67,5 @@ def without_times(row: dict[str, float]) -> dict[str, float]:
 
 @pytest.fixture
 def build(built: Callable[[GRPOConfig], GRPO]) -> Callable[[GRPOConfig], GRPO]:
-    """As `built`: Ray is this module's."""
+    """As `built`: Ray is this package's."""
     return built

@@ -2,10 +2,13 @@
 
 import itertools
 
+import pytest
+
 from runners.run_folder.metrics import metrics_row
 from tests.runners.rllib.conftest import small_config
 
 
+@pytest.mark.slow
 def test_a_run_with_it_counts_its_budget_and_resumes_exactly(build, tmp_path):
     from runners.rllib.grpo import GRPO
 

@@ -56,7 +56,7 @@ def test_steps_are_those_of_whole_learners(build, settings):
 
 
 @pytest.fixture(scope="module")
-def trained(ray_of_this_module, tmp_path_factory):
+def trained(ray_of_this_package, tmp_path_factory):
     """What two sharded learners leave behind after two steps, and their next two."""
     folder = tmp_path_factory.mktemp("trained")
     algo = config().build_algo()
