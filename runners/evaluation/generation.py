@@ -61,8 +61,8 @@ def prompt_lengths(
     Raises:
         ValueError: If a prompt leaves no room in the context; said before anything is generated.
     """
-    env = environments.take(1, "eval")
-    lengths = [len(encode(reset_alike(env, reset)[0])) for reset in problems]
+    env = environments.first("eval")
+    lengths = [len(encode(reset_alike([env], reset)[0])) for reset in problems]
     longest = max(range(len(lengths)), key=lengths.__getitem__)
     if lengths[longest] >= max_model_len:
         raise ValueError(

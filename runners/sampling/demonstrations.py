@@ -44,7 +44,7 @@ class Demonstrations:
         Raises:
             UserError: If the environment has no solution for one of them.
         """
-        (env,) = self._environments.take(1, "train")
+        env = self._environments.first("train")
         rollouts = []
         for problem in problems:
             observation, _ = env.reset(seed=problem.seed, options=problem.options)

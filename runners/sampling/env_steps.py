@@ -25,7 +25,7 @@ class EnvSteps:
         self._deadlines: dict[Episode, float] = {}
         self._answers: queue.SimpleQueue[tuple[Episode, object, BaseException | None]] = queue.SimpleQueue()
         self._ended: list[Episode] = []
-        self.late: list[Episode] = []
+        self._late: list[Episode] = []
 
     def __len__(self) -> int:
         """Returns how many have not been given back."""
@@ -50,6 +50,11 @@ class EnvSteps:
             self._collect(timeout_s)
         ended, self._ended = self._ended, []
         return ended
+
+    def pop_late(self) -> list[Episode]:
+        """Returns the episodes whose step was given up since this was last asked."""
+        late, self._late = self._late, []
+        return late
 
     def _fill(self) -> None:
         while self._waiting and len(self._deadlines) < self._threads:
@@ -89,5 +94,5 @@ class EnvSteps:
             del self._deadlines[episode]
             episode.lose()
             self._ended.append(episode)
-            self.late.append(episode)
+            self._late.append(episode)
         self._fill()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -34,33 +34,49 @@ class Environments:
         self._options = options
         self._make = make or make_environment
         self._made: dict[EnvName, list[gym.Env[str, str]]] = {"train": [], "eval": []}
+        self._taken: set[gym.Env[str, str]] = set()
+
+    def first(self, name: EnvName) -> gym.Env[str, str]:
+        """Returns one of them, to be asked and not to be played while others play."""
+        made = self._made[name]
+        if not made:
+            made.append(self._make(self._id, self._options[name]))
+        return made[0]
 
     def take(self, count: int, name: EnvName) -> list[gym.Env[str, str]]:
-        """Returns `count` of them, always the same ones."""
+        """Returns `count` that nobody plays: the same ones where all were given back."""
         made = self._made[name]
-        while len(made) < count:
+        free = [env for env in made if env not in self._taken][:count]
+        while len(free) < count:
             made.append(self._make(self._id, self._options[name]))
-        return made[:count]
+            free.append(made[-1])
+        self._taken.update(free)
+        return free
+
+    def give_back(self, envs: Iterable[gym.Env[str, str]]) -> None:
+        """Takes back what is played no more."""
+        self._taken.difference_update(envs)
 
     def forget(self, env: gym.Env[str, str]) -> None:
         """Leaves out one that hangs: another is made in its place when it is needed."""
+        self._taken.discard(env)
         for made in self._made.values():
             if env in made:
                 made.remove(env)
 
     def num_problems(self, name: EnvName) -> int | None:
         """Returns how many problems the environment says it has (`num_problems`), or None if it does not say."""
-        (env,) = self.take(1, name)
+        env = self.first(name)
         return int(env.get_wrapper_attr("num_problems")) if env.has_wrapper_attr("num_problems") else None
 
     def data_fingerprint(self, name: EnvName) -> str | None:
         """Returns the fingerprint of the environment's data (`problems.fingerprint`), or None if it has none."""
-        (env,) = self.take(1, name)
+        env = self.first(name)
         return env.get_wrapper_attr("problems").fingerprint if env.has_wrapper_attr("problems") else None
 
     def spaces(self) -> tuple[gym.Space[str], gym.Space[str]]:
         """Returns the spaces of observations and actions."""
-        (env,) = self.take(1, "train")
+        env = self.first("train")
         return env.observation_space, env.action_space
 
     def close(self) -> None:
@@ -69,6 +85,7 @@ class Environments:
             for env in made:
                 env.close()
             made.clear()
+        self._taken.clear()
 
 
 def make_environment(env_id: str, options: Mapping[str, Any]) -> gym.Env[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -14,6 +15,7 @@ from runners.sampling.batches import Batches
 from runners.sampling.env_steps import EnvSteps
 from runners.sampling.environments import Environments, reset_alike
 from runners.sampling.episode import Episode
+from runners.sampling.group import Group
 from runners.sampling.problems import sequence_seed
 from runners.sampling.rollout import SampledTokens, SampleRequest, SampleResult
 
@@ -30,12 +32,15 @@ class Sampler:
     gets the next completion while others still wait for theirs. An engine that works in this process alone, or cannot
     stream, completes all that wait together: a batch a turn.
 
+    `sample` plays a request to its end; `begin` and `advance` play several at once, round by round.
+
     Args:
         environments: Known through Gymnasium alone.
         agent: The engine, known through `agents.Agent` alone.
         encode: First observation -> the prompt's token ids; None is the agent's `encode`.
         env_threads: As of `EnvSteps`.
         env_step_timeout_s: As of `EnvSteps`.
+        stream: Whether the agent's completions come one by one; None: where it streams, and not in this process alone.
     """
 
     def __init__(
@@ -46,11 +51,26 @@ class Sampler:
         *,
         env_threads: int = 0,
         env_step_timeout_s: float | None = None,
+        stream: bool | None = None,
     ) -> None:
         self._environments = environments
         self._agent = agent
         self._encode = encode or agent.encode
-        self._env_threads, self._env_step_timeout_s = env_threads, env_step_timeout_s
+        if stream is None:
+            stream = isinstance(agent, StreamingAgent) and not agent.in_process
+        self._stream = cast(StreamingAgent, agent) if stream else Batches(agent)
+        self._new_steps = partial(EnvSteps, env_threads, env_step_timeout_s)
+        self._forget_all()
+
+    @property
+    def num_completing(self) -> int:
+        """Completions that the agent has not given back."""
+        return len(self._completing)
+
+    @property
+    def num_open(self) -> int:
+        """Episodes that have not ended."""
+        return len(self._groups)
 
     def sample(self, request: SampleRequest) -> SampleResult:
         """Samples every group of `request`.
@@ -58,23 +78,56 @@ class Sampler:
         Raises:
             ValueError: If the environments of a group, reset alike, pose different problems.
         """
-        size = request.sampling.n
-        envs = self._environments.take(size * len(request.resets), request.env)
-        episodes: list[Episode] = []
-        for i, reset in enumerate(request.resets):
-            group = envs[i * size : (i + 1) * size]
-            observation, info = reset_alike(group, reset)
-            prompt = self._encode(observation)
-            if len(prompt) <= (request.max_prompt_tokens or self._agent.max_model_len - 1):
-                episodes += [
-                    Episode(env, group_id=reset.group_id, member=j, observation=observation, info=info, prompt=prompt)
-                    for j, env in enumerate(group)
-                ]
-        self._play(episodes, request)
+        groups = self.begin(request)
+        while any(group.num_open for group in groups):
+            self.advance(_WAIT_S)
         return SampleResult(
-            rollouts=[episode.rollout() for episode in episodes],
-            num_dropped_prompts=len(request.resets) - len(episodes) // size,
+            rollouts=[rollout for group in groups for rollout in group.rollouts()],
+            num_dropped_prompts=len(request.resets) - len(groups),
         )
+
+    def begin(self, request: SampleRequest) -> list[Group]:
+        """Begins the groups of `request`; returns those whose prompt is short enough. Raises as `sample` does."""
+        size = request.sampling.n
+        longest = request.max_prompt_tokens or self._agent.max_model_len - 1
+        envs = self._environments.take(size * len(request.resets), request.env)
+        groups = []
+        for i, reset in enumerate(request.resets):
+            own = envs[i * size : (i + 1) * size]
+            observation, info = reset_alike(own, reset)
+            prompt = self._encode(observation)
+            if len(prompt) > longest:
+                self._environments.give_back(own)
+                continue
+            episodes = [
+                Episode(env, group_id=reset.group_id, member=j, observation=observation, info=info, prompt=prompt)
+                for j, env in enumerate(own)
+            ]
+            groups.append(Group(reset, request, episodes))
+            self._groups |= dict.fromkeys(episodes, groups[-1])
+        self._waiting += [episode for group in groups for episode in group.episodes]
+        return groups
+
+    def advance(self, wait_s: float, *, submit: bool = True) -> list[Group]:
+        """Plays every open episode as far as it comes without waiting long; returns the groups that end.
+
+        After an error all that was open is lost.
+
+        Args:
+            wait_s: Seconds to wait for the first completion.
+            submit: Whether the agent is given what waits for a completion.
+
+        Raises:
+            EngineError: Of the agent.
+            Exception: What a step of an environment raised.
+        """
+        try:
+            return self._advance(wait_s, submit)
+        except BaseException:
+            for episode in self._groups:
+                self._environments.give_back([episode.env])
+            self._forget_all()
+            raise
 
     def probe(self, sampling: SamplingParams, prompts: Sequence[Sequence[int]] | None = None) -> list[SampledTokens]:
         """Returns a completion of each of some prompts, for the learner to check the engine's weights by.
@@ -95,42 +148,61 @@ class Sampler:
             for prompt, [completion] in zip(prompts, self._agent.generate(prompts, sampling), strict=True)
         ]
 
-    def _play(self, episodes: Sequence[Episode], request: SampleRequest) -> None:
-        """Plays the episodes to their end.
+    def _forget_all(self) -> None:
+        self._steps = self._new_steps()
+        self._groups: dict[Episode, Group] = {}
+        self._waiting: list[Episode] = []
+        self._completing: dict[int, Episode] = {}
 
-        Args:
-            episodes: [N * G], group by group.
-            request: How to sample, and the limit on an episode's tokens.
-        """
-        limit = min(request.max_episode_tokens or self._agent.max_model_len, self._agent.max_model_len)
-        streams = isinstance(self._agent, StreamingAgent) and not self._agent.in_process
-        stream = cast(StreamingAgent, self._agent) if streams else Batches(self._agent)
-        steps = EnvSteps(self._env_threads, self._env_step_timeout_s)
-        completing = _submit(stream, episodes, request, request.sampling.n)
-        while completing or len(steps):
-            # Where both are under way neither is waited for long.
-            wait_s = _GLANCE_S if completing and len(steps) else _WAIT_S
-            for number, completion in stream.poll(wait_s).items() if completing else ():
-                # Others are of a sample that an error ended.
-                episode = completing.pop(number, None)
-                if episode and episode.take(completion):
-                    steps.begin(episode)
-            going_on = [episode for episode in steps.ended(wait_s) if episode.begin_turn(self._agent, limit)]
-            completing |= _submit(stream, going_on, request, 1)
-        for episode in steps.late:
+    def _advance(self, wait_s: float, submit: bool) -> list[Group]:
+        if submit:
+            self._submit()
+        if self._completing and len(self._steps):
+            wait_s = min(wait_s, _GLANCE_S)  # where both are under way neither is waited for long
+        ended = []
+        for number, completion in self._stream.poll(wait_s).items() if self._completing else ():
+            # Others are of what an error ended.
+            if episode := self._completing.pop(number, None):
+                if episode.take(completion):
+                    self._steps.begin(episode)
+                else:
+                    ended.append(episode)
+        for episode in self._steps.ended(wait_s):
+            goes_on = episode.begin_turn(self._agent, self._limit(self._groups[episode].request))
+            (self._waiting if goes_on else ended).append(episode)
+        for episode in self._steps.pop_late():
             logger.warning("A step of %s took too long: the reward of its episode is missing", episode.env)
             self._environments.forget(episode.env)
+        return [group for group in map(self._end, ended) if group is not None]
 
+    def _submit(self) -> None:
+        """Has the next turn of the waiting episodes completed: those in a row that have the same ids together."""
+        waiting, self._waiting = self._waiting, []
+        requests = {id(self._groups[episode].request): self._groups[episode].request for episode in waiting}
+        for key, request in requests.items():
+            own = [episode for episode in waiting if id(self._groups[episode].request) == key]
+            first = [episode for episode in own if not episode.turn]
+            self._submit_alike(first, request, request.sampling.n)
+            self._submit_alike([episode for episode in own if episode.turn], request, 1)
 
-def _submit(
-    stream: StreamingAgent | Batches, episodes: Sequence[Episode], request: SampleRequest, n: int
-) -> dict[int, Episode]:
-    """Has the next turn of episodes completed, of which each n in a row have the same ids; returns them by number."""
-    if not episodes:
-        return {}
-    asked = episodes[::n]  # member 0 of each group, whose seed plus j is member j's
-    seeds = tuple(
-        sequence_seed(request.seed, request.env, episode.group_id, episode.turn) + episode.member for episode in asked
-    )
-    groups = stream.submit([episode.token_ids for episode in asked], replace(request.sampling, n=n, seed=seeds))
-    return dict(zip((number for group in groups for number in group), episodes, strict=True))
+    def _submit_alike(self, episodes: Sequence[Episode], request: SampleRequest, n: int) -> None:
+        """Submits episodes of which each n in a row have the same ids."""
+        if not episodes:
+            return
+        asked = episodes[::n]  # member 0 of each group, whose seed plus j is member j's
+        seeds = tuple(
+            sequence_seed(request.seed, request.env, episode.group_id, episode.turn) + episode.member
+            for episode in asked
+        )
+        params = replace(request.sampling, n=n, seed=seeds)
+        groups = self._stream.submit([episode.token_ids for episode in asked], params)
+        self._completing |= dict(zip((number for group in groups for number in group), episodes, strict=True))
+
+    def _end(self, episode: Episode) -> Group | None:
+        """Returns the episode's group if it was the last of it."""
+        group = self._groups.pop(episode)
+        self._environments.give_back([episode.env])
+        return group if group.end_one() else None
+
+    def _limit(self, request: SampleRequest) -> int:
+        return min(request.max_episode_tokens or self._agent.max_model_len, self._agent.max_model_len)

@@ -235,7 +235,7 @@ class TestCallbacks:
     def test_nothing_is_kept_where_none_is_given(self):
         runner = TextEnvRunner(config=two_turn_config())
         assert type(runner.sampler) is Sampler
-        (env,) = runner.environments.take(1, "train")
+        env = runner.environments.first("train")
         assert "Observed" not in str(env)
 
     @pytest.mark.slow

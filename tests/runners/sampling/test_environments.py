@@ -61,17 +61,28 @@ def environments(closed):
 def test_environments_are_made_when_needed_and_kept(environments):
     assert environments.made == []
     two = environments.take(2, "train")
+    environments.give_back(two)
     three = environments.take(3, "train")
-    assert three[:2] == two and len(three) == 3 and environments.take(1, "train") == two[:1]
+    assert three[:2] == two and len(three) == 3 and environments.first("train") is two[0]
     assert environments.take(1, "eval")[0] not in three
     assert environments.made == ["t", "t", "t", "e"]
+
+
+def test_what_is_played_is_not_taken(environments):
+    two = environments.take(2, "train")
+    third, fourth = environments.take(2, "train")
+    assert {third, fourth}.isdisjoint(two)
+    environments.give_back([two[1], third])
+    assert environments.take(2, "train") == [two[1], third]
+    environments.forget(fourth)
+    assert fourth not in environments.take(3, "train")
 
 
 def test_closing_closes_all_and_others_are_made_next_time(environments, closed):
     everyone = [*environments.take(2, "train"), *environments.take(1, "eval")]
     environments.close()
     assert closed == everyone
-    assert environments.take(1, "train")[0] not in everyone
+    assert environments.first("train") not in everyone
     environments.close()
     assert len(closed) == 4
 
