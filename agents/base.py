@@ -79,7 +79,8 @@ class Completion:
             temperature, top-k and top-p; at temperature 0 that of temperature 1.
         text: `token_ids` decoded, special tokens left out; up to the stop text, where one ended it.
         finish_reason: "stop" (an end token or a stop text), "length" (max_tokens or the context ran out) or "abort".
-        policy_version: Version of the weights that produced it, as given with them; 0 before any.
+        policy_version: Version of the weights that drew its first token, as given with them; 0 before any.
+        policy_versions: [T] of each token, where weights were loaded on the way; empty where all are `policy_version`.
     """
 
     token_ids: tuple[int, ...]
@@ -87,6 +88,7 @@ class Completion:
     text: str
     finish_reason: FinishReason
     policy_version: int
+    policy_versions: tuple[int, ...] = ()
 
 
 @runtime_checkable
@@ -158,7 +160,8 @@ class StreamingAgent(Agent, Protocol):
     """An agent that takes new prompts while it completes others, and gives back each completion as it ends.
 
     `generate` works beside it: what it waits for is its own. After an `EngineError` every open completion is lost.
-    Weights are not loaded while completions are open.
+    Weights are not loaded while completions are open, but by an agent that has `loads_in_flight = True`: there they go
+    on under the new ones, and say so (`Completion.policy_versions`).
 
     Attributes:
         in_process: Whether the engine works inside `poll` alone, in this process.

@@ -69,6 +69,7 @@ class EngineAgent(TextAgent):
     """
 
     in_process = False
+    loads_in_flight = False
     weight_transfers: tuple[str, ...] = ("ipc", "collective")
     engine: str
     sleep_option: str

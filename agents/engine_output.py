@@ -17,13 +17,17 @@ class EngineRequest(NamedTuple):
 
 
 class EngineOutput(NamedTuple):
-    """Ids [T], log-probabilities [T], and how the completion ended."""
+    """Ids [T], log-probabilities [T], how it ended, and [T] the version of the weights that drew each, where known."""
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish_reason: FinishReason
+    policy_versions: tuple[int, ...] = ()
 
 
-def engine_output(token_ids: Iterable[int], logprobs: Iterable[float], reason: Any) -> EngineOutput:
+def engine_output(
+    token_ids: Iterable[int], logprobs: Iterable[float], reason: Any, policy_versions: Iterable[int] = ()
+) -> EngineOutput:
     """Returns the output; a reason that is neither "stop" nor "length" is "abort"."""
-    return EngineOutput(tuple(token_ids), tuple(logprobs), reason if reason in ("stop", "length") else "abort")
+    reason = reason if reason in ("stop", "length") else "abort"
+    return EngineOutput(tuple(token_ids), tuple(logprobs), reason, tuple(policy_versions))

@@ -186,7 +186,14 @@ class TextAgent:
             return []
         texts = self.tokenizer.batch_decode([output.token_ids for output in outputs], skip_special_tokens=True)
         return [
-            Completion(**output._asdict(), text=cut_at_stop(text, stop), policy_version=self.policy_version)
+            Completion(
+                token_ids=output.token_ids,
+                logprobs=output.logprobs,
+                text=cut_at_stop(text, stop),
+                finish_reason=output.finish_reason,
+                policy_version=min(output.policy_versions, default=self.policy_version),
+                policy_versions=output.policy_versions if len(set(output.policy_versions)) > 1 else (),
+            )
             for output, text in zip(outputs, texts, strict=True)
         ]
 

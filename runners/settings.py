@@ -15,6 +15,7 @@ from runners.support.schedules import SCHEDULE_WORDS, Schedule, scheduled
 from runners.support.settings import Settings, default_of, fields_of, not_negative, setting, share
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+InFlight = Literal["finish", "continue"]
 WeightTransfer = Literal["auto", "object_store", "ipc", "collective"]
 
 
@@ -129,6 +130,18 @@ class SamplingSettings(Settings):
     )
     max_refills: int = setting(
         4, "Rounds of replacement in a step, after which such groups stay.", ">= 0", not_negative
+    )
+    max_staleness: int = setting(
+        0,
+        "Most updates between a group's beginning and the one that takes it. 0 samples and updates in turns; from 1 on "
+        "remote env runners sample while the learners update, see `asynchrony`.",
+        ">= 0",
+        not_negative,
+    )
+    in_flight: InFlight = setting(
+        "finish",
+        "What becomes of completions under way when new weights come, with max_staleness: they are finished under the "
+        "old ones first, or go on under the new ones.",
     )
     env_threads: int = setting(
         0,

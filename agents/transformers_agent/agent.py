@@ -45,6 +45,7 @@ class TransformersAgent(TextAgent):
     """
 
     in_process = True
+    loads_in_flight = True
     weight_transfers = ("ipc",)
 
     def __init__(
@@ -91,7 +92,7 @@ class TransformersAgent(TextAgent):
         for batch in batches:
             decoder = batch.begin()
             while decoder.num_open:
-                outputs |= decoder.step()
+                outputs |= decoder.step(self.policy_version)
         flat = [number for group in numbers for number in group]
         completions = dict(zip(flat, self.completions([outputs[number] for number in flat], params.stop), strict=True))
         return [[completions[number] for number in group] for group in numbers]
@@ -106,7 +107,7 @@ class TransformersAgent(TextAgent):
         """Appends a token to each open completion; returns those that end with it, by number."""
         ended: dict[int, Completion] = {}
         for params, stream in list(self._streams.items()):
-            outputs = stream.step()
+            outputs = stream.step(self.policy_version)
             ended |= dict(zip(outputs, self.completions(list(outputs.values()), params.stop), strict=True))
             if not stream.is_open:
                 del self._streams[params]
@@ -147,6 +148,7 @@ class TransformersAgent(TextAgent):
                 numbers=[number for row in rows for number in numbers[row][first : first + batch.n]],
                 end_token_ids=self.end_token_ids,
                 seeds=[seeds[row] for row in rows],
+                version=lambda: self.policy_version,
                 first=first,
                 completes_stop=completes_stop,
             )

@@ -16,8 +16,8 @@ from agents.transformers_agent.sampling import draw, row_uniforms, sampled_logpr
 # Rows are dropped from the batch once this share of them has ended: dropping copies the cache.
 _SHRINK_BELOW = 0.75
 # What a Decoder holds for each row: a value, or one for each token.
-_OF_ROWS = ("_numbers", "_counts", "_limits", "_open")
-_OF_TOKENS = ("_token_ids", "_logprobs", "_uniforms")
+_OF_ROWS = ("_numbers", "_counts", "_limits", "_open", "_logits_version")
+_OF_TOKENS = ("_token_ids", "_logprobs", "_uniforms", "_versions")
 
 
 class Decoder:
@@ -33,6 +33,7 @@ class Decoder:
         end_token_ids: The model's own end tokens.
         seeds: [N] of the prompts, see `row_uniforms`.
         first: Number of each prompt's first completion here.
+        version: Returns the version of the model's weights.
         completes_stop: Whether a completion's ids so far end with a stop text; None where there is none.
 
     Attributes:
@@ -51,6 +52,7 @@ class Decoder:
         end_token_ids: Sequence[int],
         seeds: Sequence[int | None],
         first: int,
+        version: Callable[[], int],
         completes_stop: Callable[[list[int]], bool] | None = None,
     ) -> None:
         self._model, self._params, self._completes_stop = model, params, completes_stop
@@ -77,6 +79,8 @@ class Decoder:
         self._counts = torch.zeros(rows, dtype=torch.long, device=device)
         self._limits = torch.full((rows,), params.max_tokens, device=device)
         self._open = torch.ones(rows, dtype=torch.bool, device=device)
+        self._logits_version = torch.full((rows,), version(), device=device)
+        self._versions = torch.zeros_like(self._token_ids)
         self.num_open = rows
 
     @property
@@ -85,8 +89,12 @@ class Decoder:
         return len(self._open) * (self._mask.shape[1] + int((self._limits - self._counts).max()))
 
     @torch.inference_mode()
-    def step(self) -> dict[int, EngineOutput]:
-        """Appends a token to each open row; returns the completions that end with it, by number."""
+    def step(self, policy_version: int) -> dict[int, EngineOutput]:
+        """Appends a token to each open row; returns the completions that end with it, by number.
+
+        Args:
+            policy_version: Of the model's weights now; the token comes from logits that are older.
+        """
         distribution = sampled_logprobs(self._logits, self._params)
         place = self._counts.clamp(max=self._uniforms.shape[1] - 1)[:, None]
         drawn = draw(distribution, self._params, self._uniforms.gather(1, place)[:, 0])
@@ -94,6 +102,7 @@ class Decoder:
         at = rows, self._counts[rows]
         self._token_ids[at] = drawn[rows]
         self._logprobs[at] = distribution[rows, drawn[rows]]
+        self._versions[at] = self._logits_version[rows]
         self._counts[rows] += 1
         stopped = torch.isin(drawn, self._ends)
         if self._completes_stop is not None:
@@ -109,6 +118,7 @@ class Decoder:
                 self._select(keep)
             self._mask = torch.cat([self._mask, self._mask.new_ones(len(self._mask), 1)], dim=1)
             self._logits = self._forward(drawn[:, None])
+            self._logits_version.fill_(policy_version)
         return ended
 
     @torch.inference_mode()
@@ -143,10 +153,12 @@ class Decoder:
         ]
 
     def _outputs(self, rows: torch.Tensor, stopped: torch.Tensor) -> dict[int, EngineOutput]:
-        fields = (self._numbers, self._token_ids, self._logprobs, self._counts, stopped)
+        fields = (self._numbers, self._token_ids, self._logprobs, self._versions, self._counts, stopped)
         return {
-            number: engine_output(ids[:count], logprobs[:count], "stop" if stop else "length")
-            for number, ids, logprobs, count, stop in zip(*(field[rows].tolist() for field in fields), strict=True)
+            number: engine_output(ids[:count], logprobs[:count], "stop" if stop else "length", versions[:count])
+            for number, ids, logprobs, versions, count, stop in zip(
+                *(field[rows].tolist() for field in fields), strict=True
+            )
         }
 
     def _forward(self, ids: torch.Tensor) -> torch.Tensor:

@@ -47,12 +47,16 @@ class Stream:
         """Takes further rows."""
         self._waiting.extend(rows)
 
-    def step(self) -> dict[int, EngineOutput]:
-        """Lets rows in, and appends a token to each; returns the completions that end with it, by number."""
+    def step(self, policy_version: int) -> dict[int, EngineOutput]:
+        """Lets rows in, and appends a token to each; returns the completions that end with it, by number.
+
+        Args:
+            policy_version: Of the model's weights now.
+        """
         self._admit()
         if self._running is None:
             return {}
-        ended = self._running.step()
+        ended = self._running.step(policy_version)
         if not self._running.num_open:
             self._running = None
         return ended

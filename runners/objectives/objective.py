@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from runners.objectives.importance import ImportanceLevel, logprob_difference, truncated_importance_weights
+from runners.objectives.importance import ImportanceLevel, OverCap, logprob_difference, truncated_importance_weights
 from runners.objectives.kl import KLKind, bounded, kl_estimate
 from runners.objectives.reductions import masked_sum
 from runners.objectives.stats import PolicyStats
@@ -69,6 +69,9 @@ class ObjectiveConfig(Settings):
     )
     importance_level: ImportanceLevel = setting(
         "token", "Whether tokens or whole sequences have such a weight; see `objectives.importance`.", published=True
+    )
+    importance_over_cap: OverCap = setting(
+        "truncate", "Whether a weight over the cap becomes the cap, or 0: what has it is left out.", published=True
     )
     kl_coeff: float = setting(
         0.0, "Weight of the KL to the first policy; 0 keeps no reference model.", ">= 0", _not_negative, published=True
@@ -181,7 +184,7 @@ def policy_loss(inputs: ObjectiveInputs, config: ObjectiveConfig) -> tuple[torch
     loss = (masked_sum(per_token, mask, dim=1) * inputs.loss_weights.to(per_token.dtype)).sum()
 
     ratio = bounded(logprobs.detach() - reference).exp().where(mask, 0.0)
-    gap_sum, gap_max = logprob_difference(old, old if rollout is None else rollout, mask)
+    gap_sum, gap_max, gap_exp_sum = logprob_difference(old, old if rollout is None else rollout, mask)
     return loss, _collect(
         loss=loss,
         num_tokens=mask.sum(),
@@ -191,9 +194,10 @@ def policy_loss(inputs: ObjectiveInputs, config: ObjectiveConfig) -> tuple[torch
         ratio_max=ratio.max() if ratio.numel() else ratio.sum(),
         kl_sum=masked_sum(kl, mask),
         importance_weight_sum=masked_sum(weights, mask),
-        importance_capped_sum=masked_sum(weights >= (config.importance_cap or math.inf), mask),
+        importance_capped_sum=masked_sum((weights >= (config.importance_cap or math.inf)) | (weights == 0), mask),
         rollout_logprob_diff_sum=gap_sum,
         rollout_logprob_diff_max=gap_max,
+        rollout_logprob_diff_exp_sum=gap_exp_sum,
     )
 
 
@@ -225,7 +229,9 @@ def _importance_weights(
 ) -> torch.Tensor:
     if config.importance_cap is None or rollout is None:
         return torch.ones_like(old)
-    return truncated_importance_weights(old, rollout, mask, config.importance_cap, config.importance_level)
+    return truncated_importance_weights(
+        old, rollout, mask, config.importance_cap, config.importance_level, config.importance_over_cap
+    )
 
 
 def _reference_kl(

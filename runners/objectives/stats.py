@@ -23,6 +23,7 @@ class PolicyStats:
         importance_capped_sum: Tokens whose weight was cut at the cap.
         rollout_logprob_diff_sum: |old - rollout|, nats; 0 if the engine's logprobs are unknown.
         rollout_logprob_diff_max: The largest of these.
+        rollout_logprob_diff_exp_sum: exp of these; 1 each where engine and learner agree.
     """
 
     loss: float = 0.0
@@ -36,6 +37,7 @@ class PolicyStats:
     importance_capped_sum: float = 0.0
     rollout_logprob_diff_sum: float = 0.0
     rollout_logprob_diff_max: float = 0.0
+    rollout_logprob_diff_exp_sum: float = 0.0
 
     def __add__(self, other: PolicyStats) -> PolicyStats:
         """Maxima of the fields whose name ends in _max, sums of the others."""
@@ -82,3 +84,8 @@ class PolicyStats:
     def rollout_logprob_diff_mean(self) -> float:
         """Mean |old - rollout|, nats a token."""
         return self._mean(self.rollout_logprob_diff_sum)
+
+    @property
+    def rollout_logprob_diff_exp_mean(self) -> float:
+        """Mean exp |old - rollout|."""
+        return self._mean(self.rollout_logprob_diff_exp_sum)

@@ -158,7 +158,13 @@ def _rollout(row: dict[str, Any]) -> Rollout:
     ids = {name: tuple(row[name]) for name in ("prompt_token_ids", "completion_token_ids", "turn_lengths")}
     mask = np.array(row["completion_mask"], dtype=np.bool_)
     logprobs = np.array(row["rollout_logprobs"], dtype=np.float32)
-    return Rollout(**{**row, **ids, "completion_mask": mask, "rollout_logprobs": logprobs})
+    versions = row.get("policy_versions")
+    arrays = {
+        "completion_mask": mask,
+        "rollout_logprobs": logprobs,
+        "policy_versions": None if versions is None else np.array(versions),
+    }
+    return Rollout(**{**row, **ids, **arrays})
 
 
 def _digest(tensor: torch.Tensor) -> str:

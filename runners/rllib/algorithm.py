@@ -188,26 +188,26 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
 
     def sample(self, problems: list[GroupReset], sampling: SamplingParams, env: EnvName) -> SampleResult:
         """Samples whole groups, shared out over the env runners."""
-        config = self.config if env == "train" else self.evaluation_config
         shares = np.array_split(np.arange(len(problems)), max(1, self.config.num_env_runners))
-        requests = [
-            SampleRequest(
-                resets=[problems[i] for i in share],
-                sampling=sampling,
-                seed=self.config.seed or 0,
-                max_prompt_tokens=config.max_prompt_tokens,
-                max_episode_tokens=config.max_episode_tokens,
-                env=env,
-            )
-            for share in shares
-            if share.size
-        ]
+        requests = [self.request([problems[i] for i in share], sampling, env) for share in shares if share.size]
         calls = [methodcaller("sample", request) for request in requests]
-        result = SampleResult.joined(self.samplers.share_out(calls, restore=self._restore_and_deliver))
+        result = SampleResult.joined(self.samplers.share_out(calls, restore=self.restore_and_deliver))
         stale = {rollout.policy_version for rollout in result.rollouts} - {self.policy_version}
         if stale:
             raise RuntimeError(f"Completions of policy versions {sorted(stale)} in step {self.policy_version}.")
         return result
+
+    def request(self, problems: list[GroupReset], sampling: SamplingParams, env: EnvName) -> SampleRequest:
+        """Returns the request for groups, for a `Sampler`."""
+        config = self.config if env == "train" else self.evaluation_config
+        return SampleRequest(
+            resets=problems,
+            sampling=sampling,
+            seed=self.config.seed or 0,
+            max_prompt_tokens=config.max_prompt_tokens,
+            max_episode_tokens=config.max_episode_tokens,
+            env=env,
+        )
 
     def log_episodes(self, rollouts: Sequence[Rollout]) -> None:
         """Logs a step's episodes by the names that RLlib's reporters, stoppers and schedules look for."""
@@ -257,7 +257,8 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         self.link.deliver(self.policy_version)
         self.sync_difference = self.weight_check.after_delivery(self.policy_version, before)
 
-    def _restore_and_deliver(self) -> None:
+    def restore_and_deliver(self) -> None:
+        """Brings env runners and engines back, with the current weights."""
         self._restore_engines()
         self.deliver_weights()
 

@@ -30,6 +30,11 @@ def log_on_env_runners(config: Any, objects: Sequence[RLlibCallback]) -> bool:
     return _given(config, objects, (*_OF_EPISODES, "on_environment_created"))
 
 
+def observes_episodes(config: Any) -> bool:
+    """Returns whether a configuration's callbacks are called with episodes."""
+    return _given(config, [cls() for cls in force_list(config.callbacks_class)], _OF_EPISODES)
+
+
 class EnvRunnerCallbacks:
     """Calls what `config.callbacks(...)` gives an env runner.
 

@@ -14,6 +14,7 @@ from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
 
 import agents
+from runners.asynchrony.background import BackgroundSampler, check_streams
 from runners.rllib.callbacks import EnvRunnerCallbacks
 from runners.rllib.gpu_claim import GPUClaim
 from runners.rllib.process import prepare_torch
@@ -51,7 +52,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
             self._start_engine()
 
     @property
-    def sampler(self) -> Sampler:
+    def sampler(self) -> Sampler | BackgroundSampler:
         """Over the engine."""
         if self._start_error is not None:
             raise self._start_error
@@ -75,6 +76,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         if self.agent is None:
             self._start_engine()
         else:
+            self._sampler.forget_all()
             self.agent.restart()
         self.engine_failed = self._start_error is not None
 
@@ -105,6 +107,8 @@ class TextEnvRunner(EnvRunner, Checkpointable):
 
     def stop(self) -> None:
         """Closes the environments and the engine."""
+        if isinstance(getattr(self, "_sampler", None), BackgroundSampler):
+            self._sampler.close()
         self.environments.close()
         if self.agent is not None:
             self.agent.close()
@@ -112,21 +116,33 @@ class TextEnvRunner(EnvRunner, Checkpointable):
     def _start_engine(self) -> None:
         try:
             self.agent = self._make_agent()
+            self._sampler = self._make_sampler(self.agent)
         except Exception as error:
             if not self.worker_index:
                 raise
             self._start_error = error
             return
         self._start_error = None
-        self._sampler = self._callbacks.sampler(
-            self.environments,
-            self.agent,
-            env_threads=self.config.env_threads,
-            env_step_timeout_s=self.config.env_step_timeout_s,
-        )
         self._receiver = WeightReceiver(
-            self.agent, node=ray.get_runtime_context().get_node_id(), remote="url" in self.config.engine_options
+            self.agent,
+            node=ray.get_runtime_context().get_node_id(),
+            remote="url" in self.config.engine_options,
+            loading=self._sampler.loading_weights,
         )
+
+    def _make_sampler(self, agent: agents.Agent) -> Sampler | BackgroundSampler:
+        config = self.config
+        sampler = self._callbacks.sampler(
+            self.environments,
+            agent,
+            env_threads=config.env_threads,
+            env_step_timeout_s=config.env_step_timeout_s,
+            stream=True if config.max_staleness else None,
+        )
+        if not config.max_staleness:
+            return sampler
+        check_streams(agent, config.engine, config.in_flight)
+        return BackgroundSampler(sampler, config.in_flight, round_timeout_s=config.sample_timeout_s)
 
     def _make_agent(self) -> agents.Agent:
         config = self.config

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from operator import methodcaller
+from typing import Any
 
 import numpy as np
 from ray.tune import register_trainable
@@ -19,8 +20,8 @@ from runners.objectives.advantages import GroupAdvantages, estimate_advantages
 from runners.objectives.reward_shaping import overlong_punishment
 from runners.rllib.algorithm import TextAlgorithm
 from runners.rllib.config import GRPOSettings
-from runners.rllib.evaluation import all_dropped
-from runners.sampling.refills import StepGroups, StepSample
+from runners.rllib.groups import groups_of
+from runners.sampling.refills import StepSample
 from runners.sampling.rollout import Rollout
 from runners.sampling.summaries import group_summary, step_summary
 from runners.settings import AdvantageSettings
@@ -38,6 +39,7 @@ class GRPO(TextAlgorithm):
     """Each iteration: draw problems, sample groups, compute advantages, update the policy, deliver the weights.
 
     Attributes:
+        groups: Where a step's groups come from: sampled in the step, or ahead of it (`max_staleness`).
         trained_on: The rollouts of the last step.
     """
 
@@ -46,21 +48,31 @@ class GRPO(TextAlgorithm):
         """Returns the default configuration."""
         return GRPOConfig()
 
+    def setup(self, config: GRPOSettings) -> None:
+        """As `TextAlgorithm.setup`."""
+        super().setup(config)
+        self.groups = groups_of(self)
+
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Returns the state of `TextAlgorithm` and that of the groups that were sampled ahead."""
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        return {**state, "groups": self.groups.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from `get_state`."""
+        super().set_state(state)
+        if state.get("groups"):
+            self.groups.set_state(state["groups"])
+
     def training_step(self) -> None:
         """One step of GRPO, on new problems."""
         started = time.perf_counter()
-        groups = StepGroups(self.config.num_prompts, self.config.max_refills if self.config.dynamic_sampling else 0)
-        while groups.wanted:
-            problems = self.problems.draw(groups.wanted)
-            groups.add(self.sample(problems, self.config.sampling_params(), "train"))
-            if self.problems.none_fits(groups.num_dropped_prompts, self.config.num_prompts):
-                raise all_dropped(self.config.max_prompt_tokens)
-        sample = groups.sample()
+        sample = self.groups.next()
         self.log_episodes([*sample.rollouts, *sample.discarded])
         sampled = time.perf_counter()
 
         self.link.sleep()
-        before = self.weight_check.before_update(sample.rollouts)
+        before = self.weight_check.before_update(sample.rollouts, self.policy_version)
         advantages = self.learn(sample.rollouts, self.iteration)
         updated = time.perf_counter()
 

@@ -67,7 +67,9 @@ class GRPOLearner(BareModules, TorchLearner):
         scorers = [scorer, reference] if isinstance(reference, Scorer) else [scorer]
         self._scorer_check = ScorerCheck(scorers, group_size=config.group_size)
         self._scorer_check.cover(config.max_episode_tokens or config.max_prompt_tokens + config.max_tokens)
-        self.updater = self.make_updater(scorer, optimizers, update, objective, reference=reference)
+        self.updater = self.make_updater(
+            scorer, optimizers, update, objective, reference=reference, stale=config.max_staleness > 0
+        )
         self.sender = WeightSender(
             self.updater,
             sharded=update.fully_shard,

@@ -9,6 +9,7 @@ import torch
 
 from agents.values import fits
 from runners.objectives.advantages import estimate_advantages
+from runners.rllib.callbacks import observes_episodes
 from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.learner import GRPOLearner
 from runners.rllib.private import DEPRECATED_VALUE
@@ -44,6 +45,7 @@ def check_together(config: Any) -> None:
         ("env_runner_cls", _derives(config.env_runner_cls, TextEnvRunner), "a subclass of TextEnvRunner"),
         ("env", isinstance(config.env, str), 'a registered Gymnasium id such as "gsm8k_env:GSM8K-v0"'),
         ("grad_clip_by", config.grad_clip_by == "global_norm", '"global_norm": gradients are clipped by no other'),
+        *_overlapping(config),
         (
             "dynamic_sampling",
             not config.dynamic_sampling or config.group_size >= 2,
@@ -116,6 +118,27 @@ def check_sentinels(config: Any) -> None:
                 f"{name}={value!r}, but it must be another value than {DEPRECATED_VALUE}: RLlib would drop it for the "
                 f"default, {defaults.get(name)!r}."
             )
+
+
+def _overlapping(config: Any) -> list[tuple[str, bool, str]]:
+    """Returns what sampling during the update needs: setting, whether it has it, and what is allowed."""
+    if not config.max_staleness:
+        return [
+            ("in_flight", config.in_flight == "finish", '"finish" without max_staleness: nothing is under way then')
+        ]
+    corrected = config.importance_cap is not None or config.ratio_reference == "rollout"
+    return [
+        ("max_staleness", config.num_env_runners >= 1, "0 without remote env runners (num_env_runners >= 1)"),
+        ("importance_cap", corrected, 'a number with max_staleness, or ratio_reference "rollout": samples are stale'),
+        ("dynamic_sampling", not config.dynamic_sampling, "False with max_staleness"),
+        ("sleep_during_update", not config.sleep_during_update, "False with max_staleness: engines sample meanwhile"),
+        ("gpus_per_engine", config.gpus_per_engine is None, "None with max_staleness: engines need GPUs of their own"),
+        (
+            "callbacks_class",
+            not observes_episodes(config),
+            "without any of episodes and samples with max_staleness: they are called request by request",
+        ),
+    ]
 
 
 def _derives(value: Any, base: type) -> bool:

@@ -46,6 +46,15 @@ METRICS: dict[str, tuple[str, str]] = {
         _ROLLOUTS,
         "Mean |engine - learner logprob| after the step's weight sync, on prompts of its batch.",
     ),
+    "staleness_mean": (
+        _ROLLOUTS,
+        "Mean updates between the weights that drew a token and those that the update starts from; max_staleness only.",
+    ),
+    "staleness_max": (_ROLLOUTS, "The most of these."),
+    "engine_idle_s": (
+        _ROLLOUTS,
+        "Seconds in which an engine had nothing to sample, summed over engines; max_staleness only.",
+    ),
     "num_env_runner_restarts": (_ROLLOUTS, "Env runners restarted since the start."),
     "loss": (
         _LEARNER,
@@ -67,8 +76,12 @@ METRICS: dict[str, tuple[str, str]] = {
     ),
     "grad_norm": (_LEARNER, "Norm of the gradient before clipping, mean over the optimizer steps."),
     "rollout_logprob_diff_mean": (_LEARNER, "Mean |rollout - old logprob|: how far engine and learner disagree."),
+    "rollout_logprob_diff_exp_mean": (
+        _LEARNER,
+        "Mean exp |rollout - old logprob|: 1 where both agree; with max_staleness it warns above 1.5.",
+    ),
     "rollout_logprob_diff_max": (_LEARNER, "Largest |rollout - old logprob| of the step."),
-    "sample_s": (_ROLLOUTS, "Seconds of sampling, rewards included."),
+    "sample_s": (_ROLLOUTS, "Seconds of sampling, rewards included; with max_staleness of waiting for it."),
     "update_s": (_ROLLOUTS, "Seconds of the update, advantages included; in supervised fine-tuning of the step."),
     "sync_s": (_ROLLOUTS, "Seconds of handing the weights to the agents."),
     "tokens_per_s": (_ROLLOUTS, "Generated tokens, or the solutions', over the seconds of the whole step."),

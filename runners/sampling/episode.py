@@ -52,6 +52,7 @@ class Episode:
         self._completions: list[Completion] = []
         self._mask: list[bool] = []
         self._logprobs: list[float] = []
+        self._versions: list[int] = []
         self._reward = 0.0
         self._ended = self._cut = False
 
@@ -67,6 +68,7 @@ class Episode:
         """
         self._completions.append(completion)
         self._append(completion.token_ids, own=True, logprobs=completion.logprobs)
+        self._versions += completion.policy_versions or [completion.policy_version] * len(completion.token_ids)
         if completion.finish_reason == "abort":
             self.lose()
         return not self._ended
@@ -106,6 +108,7 @@ class Episode:
             self._cut = True
             return False
         self._append(message, own=False, logprobs=[0.0] * len(message))
+        self._versions += [self._completions[-1].policy_version] * len(message)
         return True
 
     def rollout(self) -> Rollout:
@@ -119,6 +122,7 @@ class Episode:
             completion_mask=np.array(self._mask, dtype=np.bool_),
             rollout_logprobs=np.array(self._logprobs, dtype=np.float32),
             policy_version=self._completions[0].policy_version,
+            policy_versions=np.array(self._versions) if len(set(self._versions)) > 1 else None,
             reward=self._reward,
             correct=bool(self._step_info["correct"]) if "correct" in self._step_info else None,
             finish_reason="length" if self._cut else self._completions[-1].finish_reason,

@@ -27,12 +27,11 @@ class Group:
         self.num_open = len(episodes)
         self.begun_at, self.ended_at = time.time(), float("nan")
 
-    def end_one(self) -> bool:
-        """Takes note of an episode's end; returns whether all have ended."""
+    def end_one(self) -> None:
+        """Takes note of an episode's end."""
         self.num_open -= 1
         if not self.num_open:
             self.ended_at = time.time()
-        return not self.num_open
 
     def rollouts(self) -> list[Rollout]:
         """Returns what came of the episodes."""

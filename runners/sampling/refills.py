@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from runners.sampling.rollout import Rollout, SampleResult
 
@@ -20,12 +21,14 @@ class StepSample:
         discarded: The rollouts of the groups left out.
         num_dropped_prompts: Problems replaced because their prompt was too long.
         num_refills: Rounds of further problems in place of groups without spread.
+        measures: What else its source knows of it, by the names of `runners.run_folder.metrics`.
     """
 
     rollouts: list[Rollout]
-    discarded: list[Rollout]
+    discarded: list[Rollout] = field(default_factory=list)
     num_dropped_prompts: int
-    num_refills: int
+    num_refills: int = 0
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 class StepGroups:

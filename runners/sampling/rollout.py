@@ -59,7 +59,8 @@ class SampledTokens:
             several turns, every completion's and, between them, those of the user's messages.
         completion_mask: [C] bool, True on the policy's own tokens.
         rollout_logprobs: [C] float32, the engine's log-probabilities of the policy's own tokens; 0 off the mask.
-        policy_version: Version of the weights that sampled it.
+        policy_version: Version of the weights that drew its first token: the oldest.
+        policy_versions: [C] int64 of each of the policy's own tokens, where they differ; None where they do not.
     """
 
     prompt_token_ids: tuple[int, ...]
@@ -67,6 +68,7 @@ class SampledTokens:
     completion_mask: np.ndarray
     rollout_logprobs: np.ndarray
     policy_version: int
+    policy_versions: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.completion_token_ids),)
@@ -77,6 +79,12 @@ class SampledTokens:
     def num_own_tokens(self) -> int:
         """The tokens that the policy wrote."""
         return int(self.completion_mask.sum())
+
+    def own_policy_versions(self) -> np.ndarray:
+        """Returns [num_own_tokens] int64, the version of the weights that drew each."""
+        if self.policy_versions is None:
+            return np.full(self.num_own_tokens, self.policy_version)
+        return self.policy_versions[self.completion_mask]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import cast
@@ -60,7 +61,10 @@ class Sampler:
             stream = isinstance(agent, StreamingAgent) and not agent.in_process
         self._stream = cast(StreamingAgent, agent) if stream else Batches(agent)
         self._new_steps = partial(EnvSteps, env_threads, env_step_timeout_s)
-        self._forget_all()
+        self._steps = self._new_steps()
+        self._groups: dict[Episode, Group] = {}
+        self._waiting: list[Episode] = []
+        self._completing: dict[int, Episode] = {}
 
     @property
     def num_completing(self) -> int:
@@ -108,8 +112,8 @@ class Sampler:
         self._waiting += [episode for group in groups for episode in group.episodes]
         return groups
 
-    def advance(self, wait_s: float, *, submit: bool = True) -> list[Group]:
-        """Plays every open episode as far as it comes without waiting long; returns the groups that end.
+    def advance(self, wait_s: float, *, submit: bool = True) -> None:
+        """Plays every open episode as far as it comes without waiting long.
 
         After an error all that was open is lost.
 
@@ -122,12 +126,25 @@ class Sampler:
             Exception: What a step of an environment raised.
         """
         try:
-            return self._advance(wait_s, submit)
+            self._advance(wait_s, submit)
         except BaseException:
-            for episode in self._groups:
-                self._environments.give_back([episode.env])
-            self._forget_all()
+            self.forget_all()
             raise
+
+    def forget_all(self) -> None:
+        """Gives up all that is open."""
+        self._environments.give_back(episode.env for episode in self._groups)
+        self._steps = self._new_steps()
+        self._groups = {}
+        self._waiting = []
+        self._completing = {}
+
+    def close(self) -> None:
+        """Does nothing: no thread works for it."""
+
+    def loading_weights(self) -> AbstractContextManager[None]:
+        """Weights are taken, and an engine started anew, within this: here they come between requests anyhow."""
+        return nullcontext()
 
     def probe(self, sampling: SamplingParams, prompts: Sequence[Sequence[int]] | None = None) -> list[SampledTokens]:
         """Returns a completion of each of some prompts, for the learner to check the engine's weights by.
@@ -148,13 +165,7 @@ class Sampler:
             for prompt, [completion] in zip(prompts, self._agent.generate(prompts, sampling), strict=True)
         ]
 
-    def _forget_all(self) -> None:
-        self._steps = self._new_steps()
-        self._groups: dict[Episode, Group] = {}
-        self._waiting: list[Episode] = []
-        self._completing: dict[int, Episode] = {}
-
-    def _advance(self, wait_s: float, submit: bool) -> list[Group]:
+    def _advance(self, wait_s: float, submit: bool) -> None:
         if submit:
             self._submit()
         if self._completing and len(self._steps):
@@ -173,7 +184,9 @@ class Sampler:
         for episode in self._steps.pop_late():
             logger.warning("A step of %s took too long: the reward of its episode is missing", episode.env)
             self._environments.forget(episode.env)
-        return [group for group in map(self._end, ended) if group is not None]
+        for episode in ended:
+            self._groups.pop(episode).end_one()
+            self._environments.give_back([episode.env])
 
     def _submit(self) -> None:
         """Has the next turn of the waiting episodes completed: those in a row that have the same ids together."""
@@ -197,12 +210,6 @@ class Sampler:
         params = replace(request.sampling, n=n, seed=seeds)
         groups = self._stream.submit([episode.token_ids for episode in asked], params)
         self._completing |= dict(zip((number for group in groups for number in group), episodes, strict=True))
-
-    def _end(self, episode: Episode) -> Group | None:
-        """Returns the episode's group if it was the last of it."""
-        group = self._groups.pop(episode)
-        self._environments.give_back([episode.env])
-        return group if group.end_one() else None
 
     def _limit(self, request: SampleRequest) -> int:
         return min(request.max_episode_tokens or self._agent.max_model_len, self._agent.max_model_len)

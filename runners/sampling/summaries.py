@@ -70,6 +70,7 @@ def step_summary(sample: StepSample) -> dict[str, float]:
         "num_refills": float(sample.num_refills),
         "num_refill_rollouts": float(len(sample.discarded)),
         "num_dropped_prompts": float(sample.num_dropped_prompts),
+        **sample.measures,
     }
 
 

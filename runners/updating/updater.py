@@ -35,6 +35,7 @@ class Updater:
         settings: How many steps, and how large a pass.
         objective: Which loss.
         reference: The frozen policy of the KL term, where there is one.
+        stale: Whether samples of earlier policies are meant to come.
 
     Attributes:
         policy_version: Updates that the weights have had.
@@ -48,6 +49,7 @@ class Updater:
         objective: ObjectiveConfig,
         *,
         reference: Scorer | WithoutAdapters | None = None,
+        stale: bool = False,
     ) -> None:
         self.scorer = scorer
         self.policy_version = 0
@@ -55,6 +57,7 @@ class Updater:
         self._settings = settings
         self._objective = objective
         self._reference = reference
+        self._stale = stale
 
     def update(self, batch: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Makes every optimizer step of a batch: every minibatch of every epoch, in order.
@@ -201,7 +204,12 @@ class Updater:
 
     def _statistics(self, stats: PolicyStats, grad_norm: float) -> dict[str, float]:
         """Returns what one optimizer step saw."""
-        warn_on_mismatch(stats.rollout_logprob_diff_mean, stats.rollout_logprob_diff_max)
+        warn_on_mismatch(
+            stats.rollout_logprob_diff_mean,
+            stats.rollout_logprob_diff_max,
+            stats.rollout_logprob_diff_exp_mean,
+            stale=self._stale,
+        )
         found = {
             "loss": stats.loss,
             "grad_norm": grad_norm,
@@ -210,6 +218,7 @@ class Updater:
             "clip_frac": stats.clip_frac,
             "importance_weight_mean": stats.importance_weight,
             "rollout_logprob_diff_mean": stats.rollout_logprob_diff_mean,
+            "rollout_logprob_diff_exp_mean": stats.rollout_logprob_diff_exp_mean,
             "ratio_max": stats.ratio_max,
             "rollout_logprob_diff_max": stats.rollout_logprob_diff_max,
         }

@@ -74,8 +74,11 @@ class WeightCheck:
         self._samplers, self._updaters, self._settings = samplers, updaters, settings
         self._sampling, self._seed = replace(sampling, n=1), seed
 
-    def before_update(self, rollouts: Sequence[Rollout]) -> FirstTokens | None:
-        """Returns what `after_delivery` compares with, of some of a step's rollouts [B]; they are whole groups."""
+    def before_update(self, rollouts: Sequence[Rollout], policy_version: int) -> FirstTokens | None:
+        """Returns what `after_delivery` compares with, of some of a step's rollouts [B]; they are whole groups.
+
+        Only those that weights of `policy_version` drew tell the update's change from others'; None where none did.
+        """
         if self._settings.sync_check_bound is None:
             return None
         groups: Counter[int] = Counter()
@@ -84,7 +87,11 @@ class WeightCheck:
             members.append(groups[rollout.group_id])
             groups[rollout.group_id] += 1
         places = range(0, len(rollouts), max(1, len(rollouts) // _SEQUENCES))[:_SEQUENCES]
-        chosen = [(rollouts[place], members[place]) for place in places]
+        chosen = [
+            (rollouts[place], members[place]) for place in places if rollouts[place].policy_version == policy_version
+        ]
+        if not chosen:
+            return None
         sequences = [_beginning(rollout) for rollout, _ in chosen]
         return FirstTokens(
             sequences=sequences,

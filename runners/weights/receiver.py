@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
@@ -22,10 +23,18 @@ class WeightReceiver:
         agent: Any; one that is no `WeightLoader` takes arrays alone.
         node: Name of this machine.
         remote: Whether its engine is a server, which may run anywhere.
+        loading: Weights are taken within it: it holds back whoever uses the agent meanwhile.
     """
 
-    def __init__(self, agent: Agent, *, node: str = "", remote: bool = False) -> None:
-        self._agent, self._node, self._remote = agent, node, remote
+    def __init__(
+        self,
+        agent: Agent,
+        *,
+        node: str = "",
+        remote: bool = False,
+        loading: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._agent, self._node, self._remote, self._loading = agent, node, remote, loading
 
     def place(self, specs: Sequence[TensorSpec]) -> EnginePlace:
         """Returns where the engine is and what weights it takes.
@@ -49,7 +58,8 @@ class WeightReceiver:
 
     def load(self, source: WeightSource, policy_version: int) -> None:
         """Has the agent take weights; handles and broadcasts travel on unopened to where the engine is."""
-        load_weights(self._agent, source, policy_version)
+        with self._loading():
+            load_weights(self._agent, source, policy_version)
 
     def sleep(self) -> None:
         """Has the engine free its memory."""

@@ -251,6 +251,7 @@ class Reference:
             "importance_weight_mean": mean(seen["weight"]),
             "rollout_logprob_diff_mean": mean(seen["gap"]),
             "rollout_logprob_diff_max": max(seen["gap"]),
+            "rollout_logprob_diff_exp_mean": mean([math.exp(gap) for gap in seen["gap"]]),
         }
 
     def share(self, row: Row, rows: Sequence[Row]) -> float:

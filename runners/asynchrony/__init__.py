@@ -1,0 +1,1 @@
+"""Sampling that goes on while the learner updates: `max_staleness`. No ray in here."""
