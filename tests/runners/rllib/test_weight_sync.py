@@ -191,16 +191,16 @@ class TestTheCheck:
         monkeypatch.setattr(agent_of(algo), "load_weights", lambda source, version: None)
         calls = []
         monkeypatch.setattr(algo.updaters, "ask", lambda call, ask=algo.updaters.ask: calls.append(call) or ask(call))
-        assert algo.weight_check.before_update([]) is None
+        assert algo.weight_check.before_update([], 0) is None
         algo.weight_check.after_delivery(1)
         assert calls == []
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("seed", range(3))
+    @pytest.mark.parametrize("seed", range(2))
     def test_a_healthy_run_of_the_tiny_preset_passes(self, build, seed):
         tiny = small_config(num_prompts=32, group_size=8, minibatch_size=128, max_tokens=96, lr=1e-6 if seed else 1e-4)
         algo = build(tiny.debugging(seed=seed))
-        for _ in range(30):
+        for _ in range(10):
             algo.train()
 
 
