@@ -17,6 +17,7 @@ from agents.seeds import prompt_seeds
 from agents.stop_text import ends_with_stop
 from agents.text import TextAgent, check_prompts
 from agents.transformers_agent.decoding import Decoder
+from agents.transformers_agent.grouped_attention import use_grouped_attention
 from agents.transformers_agent.loading import (
     DeviceName,
     DtypeName,
@@ -68,6 +69,7 @@ class TransformersAgent(TextAgent):
             device=self.device,
             trust_remote_code=trust_remote_code,
         )
+        use_grouped_attention(self.model)
         super().__init__(
             folder,
             max_model_len=max_model_len,

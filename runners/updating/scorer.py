@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from runners.objectives.logprobs import completion_logprobs, token_logprobs
 from runners.objectives.packing import attention_mask, max_row_tokens, pack
 from runners.updating.output_head import model_head
+from runners.updating.shared_attention import SharedPrompts, use_shared_attention
 
 Batch = dict[str, torch.Tensor]
 _COLUMNS = ("token_ids", "loss_mask", "lengths")
@@ -63,6 +64,7 @@ class Scorer(torch.nn.Module):
         self.temperature, self.max_logits = temperature, max_logits
         self.max_row_tokens = max_row_tokens(model.config.get_text_config().hidden_size)
         self.shared_tokens = sys.maxsize if share_prompts else 0
+        self._shared_attention = share_prompts and use_shared_attention(model)
         self.vf_head: torch.nn.Linear | None = None
         if value_head:
             weight = model.get_input_embeddings().weight
@@ -135,11 +137,13 @@ class Scorer(torch.nn.Module):
         ids, mask, lengths = (batch[name].cpu().numpy() for name in _COLUMNS)
         packed = pack(ids, mask, lengths, self.max_row_tokens)
         to_device = partial(torch.as_tensor, device=token_ids.device)
+        shared = {"shared_prompts": SharedPrompts.of(packed, token_ids.device)} if self._shared_attention else {}
         output = self.model.base_model(
             input_ids=to_device(packed.token_ids),
             position_ids=to_device(packed.position_ids),
             attention_mask=attention_mask(to_device(packed.segments)),
             use_cache=False,
+            **shared,
         )
         states = output.last_hidden_state.flatten(0, 1)[to_device(packed.predecessors)]
         head = partial(model_head, self.model, output)
