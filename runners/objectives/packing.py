@@ -12,18 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-# The attention mask grows with the square of a row.
-_MOST_ROW_TOKENS = 4096
+# Of a row that completions share; an attention mask would grow with its square.
+MOST_ROW_TOKENS = 4096
 
 
 def max_row_tokens(hidden_size: int) -> int:
-    """Returns the most tokens of a row that completions share; a longer group is spread over several.
+    """Returns the most tokens of a row that completions share under a mask; a longer group is spread over several.
 
     A token of a model of width H costs about 24 H^2 operations a layer in its matrices and 4 L H in the attention over
     a row of L, masked places included: at L = 4 H two thirds as much again. Beyond, sharing the prompt saves less than
     the attention between completions that may not see each other costs.
     """
-    return min(_MOST_ROW_TOKENS, 4 * hidden_size)
+    return min(MOST_ROW_TOKENS, 4 * hidden_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

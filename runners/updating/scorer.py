@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from transformers import PreTrainedModel
 
 from runners.objectives.logprobs import completion_logprobs, token_logprobs
-from runners.objectives.packing import attention_mask, max_row_tokens, pack
+from runners.objectives.packing import MOST_ROW_TOKENS, PackedRows, attention_mask, max_row_tokens, pack
 from runners.updating.output_head import model_head
-from runners.updating.shared_attention import SharedPrompts, use_shared_attention
+from runners.updating.shared_attention import shared_prompts, use_shared_attention
 
 Batch = dict[str, torch.Tensor]
 _COLUMNS = ("token_ids", "loss_mask", "lengths")
@@ -62,9 +62,10 @@ class Scorer(torch.nn.Module):
         super().__init__()
         self.model = model
         self.temperature, self.max_logits = temperature, max_logits
-        self.max_row_tokens = max_row_tokens(model.config.get_text_config().hidden_size)
         self.shared_tokens = sys.maxsize if share_prompts else 0
         self._shared_attention = share_prompts and use_shared_attention(model)
+        width = model.config.get_text_config().hidden_size
+        self.max_row_tokens = MOST_ROW_TOKENS if self._shared_attention else max_row_tokens(width)
         self.vf_head: torch.nn.Linear | None = None
         if value_head:
             weight = model.get_input_embeddings().weight
@@ -137,13 +138,11 @@ class Scorer(torch.nn.Module):
         ids, mask, lengths = (batch[name].cpu().numpy() for name in _COLUMNS)
         packed = pack(ids, mask, lengths, self.max_row_tokens)
         to_device = partial(torch.as_tensor, device=token_ids.device)
-        shared = {"shared_prompts": SharedPrompts.of(packed, token_ids.device)} if self._shared_attention else {}
         output = self.model.base_model(
             input_ids=to_device(packed.token_ids),
             position_ids=to_device(packed.position_ids),
-            attention_mask=attention_mask(to_device(packed.segments)),
             use_cache=False,
-            **shared,
+            **(shared_prompts if self._shared_attention else under_mask)(packed, token_ids.device),
         )
         states = output.last_hidden_state.flatten(0, 1)[to_device(packed.predecessors)]
         head = partial(model_head, self.model, output)
@@ -163,6 +162,11 @@ class Scorer(torch.nn.Module):
     @property
     def _limits(self) -> tuple[float, int]:
         return self.temperature, self.max_logits
+
+
+def under_mask(packed: PackedRows, device: torch.device) -> dict[str, torch.Tensor]:
+    """Returns the model's arguments that keep completions apart by a mask."""
+    return {"attention_mask": attention_mask(torch.as_tensor(packed.segments, device=device))}
 
 
 def blocks(model: PreTrainedModel) -> list[torch.nn.Module]:

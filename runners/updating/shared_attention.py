@@ -71,6 +71,15 @@ class SharedPrompts:
         )
 
 
+def shared_prompts(packed: PackedRows, device: torch.device) -> dict[str, Any]:
+    """Returns the model's arguments that keep completions apart by their places.
+
+    The mask is one that no layer looks at: without any the library would make its own.
+    """
+    unseen = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
+    return {"attention_mask": unseen, "shared_prompts": SharedPrompts.of(packed, device)}
+
+
 def use_shared_attention(model: PreTrainedModel) -> bool:
     """Has a model's layers take `shared_prompts=SharedPrompts` in their forward; returns whether they do."""
     return use_attention(model, _NAME, shared_attention)

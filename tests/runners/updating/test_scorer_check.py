@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from runners.objectives.objective import ObjectiveConfig
+from runners.objectives.packing import MOST_ROW_TOKENS
 from runners.settings import PolicySettings, UpdateSettings
 from runners.updating.model import make_reference, make_scorer
 from runners.updating.scorer import Batch, Scorer
@@ -33,7 +34,7 @@ def test_prompts_are_shared_up_to_the_length_that_was_compared(tmp_path: Path) -
     policy = scorer("Llama", tmp_path)
     check = ScorerCheck([policy], group_size=4)
     check.cover(40)
-    assert policy.row_limit(torch.tensor([40, 9])) == policy.max_row_tokens == 128
+    assert policy.row_limit(torch.tensor([40, 9])) == policy.max_row_tokens == MOST_ROW_TOKENS
     assert policy.row_limit(torch.tensor([41, 9])) is None
     check.cover(41)  # at once a good deal longer
     assert policy.shared_tokens == 80
@@ -101,6 +102,7 @@ def test_passes_have_room_for_rows_of_their_own(tmp_path: Path) -> None:
 
 def test_what_is_compared_by_hand(tmp_path: Path) -> None:
     policy = scorer("Llama", tmp_path)
+    policy.max_row_tokens = 128
     check = ScorerCheck([policy], group_size=8)
     # Of 40 tokens a quarter is the prompt. 128 - 40 have room for two more completions of 30 in the row.
     batch = check._batch(40)
