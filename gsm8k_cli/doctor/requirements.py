@@ -24,7 +24,7 @@ def python_versions() -> SpecifierSet:
     Raises:
         PackageNotFoundError: If this package is not installed.
     """
-    return SpecifierSet(importlib.metadata.metadata(DISTRIBUTION).get("Requires-Python", ""))
+    return SpecifierSet(importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"] or "")
 
 
 def requirements_of(extra: str) -> dict[str, SpecifierSet]:

@@ -22,6 +22,7 @@ NUM_SAMPLES_SHOWN = 4
 
 def train(run: Run) -> int:
     """Runs the steps; returns the exit code: 0, or 130 if interrupted."""
+    from runners.preflight.look import preflight
     from runners.replaying.dumps import Dumps
     from runners.run_folder.ending import Ending
     from runners.run_folder.interrupts import Interrupts
@@ -49,8 +50,13 @@ def train(run: Run) -> int:
         if step == 0:
             with users_mistakes():  # the first time that environment, model and engine work together
                 rows = [metrics_row({"evaluation": algo.evaluate()}, 0)]
+            evaluation_s = time.monotonic() - started
             folder.log(rows[0])
             _show_evaluation(algo, folder, progress, rows[0])
+            if run.preflight and limits.steps:
+                with users_mistakes():
+                    for sentence in preflight(algo, limits, rows[0], evaluation_s):
+                        progress.say(f"preflight: {sentence}")
         last = ending.reached(rows[-1] if rows else {"step": step})
         while not last and not interrupted.seen:
             step += 1
