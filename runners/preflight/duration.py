@@ -28,7 +28,7 @@ def faults_of_time(
     if run.max_minutes is not None and run.steps * step_s > 60 * run.max_minutes:
         yield (
             f"time: sampling alone takes about {_words(step_s)} a step, {_words(run.steps * step_s)} for {run.steps} "
-            f"steps, but max_minutes={run.max_minutes:g} ends the run after {60 * run.max_minutes / step_s:.0f} of "
+            f"steps, but max_minutes={run.max_minutes:g} ends the run after {int(60 * run.max_minutes / step_s)} of "
             "them at most. Raise --max-minutes, or lower --steps, num_prompts, group_size or max_tokens."
         )
 
