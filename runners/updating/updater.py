@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -160,7 +161,7 @@ class Updater:
                     del rows["old_logprobs"]
                 yield rows
 
-    def _parameters(self) -> list[torch.nn.Parameter]:
+    def _parameters(self) -> list[Any]:
         return [p for optimizer in self._optimizers for group in optimizer.param_groups for p in group["params"]]
 
     def _step(self, minibatch: Batch) -> dict[str, float]:
