@@ -13,6 +13,7 @@ from packaging.specifiers import SpecifierSet
 from gsm8k_cli.doctor.finding import Finding
 from gsm8k_cli.doctor.requirements import DISTRIBUTION, installed_version, python_versions, requirements_of
 
+_SAME_NAME = "openai-agents"
 _TRAIN = "pip install 'gsm8k-env[train]'"
 # Engine -> distribution -> the extra that installs it.
 _ENGINES = {
@@ -40,7 +41,15 @@ def own() -> Iterator[Finding]:
     except ImportError as error:
         yield Finding(name="agents", state="wrong", found="another package's", mend=str(error))
     else:
-        yield Finding(name="agents", state="ok", found="this package's")
+        if other := installed_version(_SAME_NAME):
+            yield Finding(
+                name="agents",
+                state="note",
+                found=f"this package's, but {_SAME_NAME} {other} has one of that name too: the last installed wins",
+                mend=f"pip uninstall {_SAME_NAME} && pip install --force-reinstall --no-deps gsm8k-env",
+            )
+        else:
+            yield Finding(name="agents", state="ok", found="this package's")
 
 
 def python() -> Iterator[Finding]:

@@ -28,8 +28,8 @@ def faults_of_time(
     if run.max_minutes is not None and run.steps * step_s > 60 * run.max_minutes:
         yield (
             f"time: sampling alone takes about {_words(step_s)} a step, {_words(run.steps * step_s)} for {run.steps} "
-            f"steps, but max_minutes={run.max_minutes:g} ends the run after {int(60 * run.max_minutes / step_s)} of "
-            "them at most. Raise --max-minutes, or lower --steps, num_prompts, group_size or max_tokens."
+            f"steps, but max_minutes={run.max_minutes:g} ends the run after {int(60 * run.max_minutes / step_s) + 1} "
+            "of them at most. Raise --max-minutes, or lower --steps, num_prompts, group_size or max_tokens."
         )
 
 

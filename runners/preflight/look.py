@@ -20,7 +20,7 @@ from runners.sampling.summaries import rollout_summary
 from runners.settings import SamplingSettings
 
 _COMPLETIONS = 32
-_LEAST_GROUPS = 2
+_LEAST_GROUPS = 2  # one alone says nothing of groups
 
 
 def preflight(algo: Any, run: RunSettings, evaluation: Mapping[str, float], evaluation_s: float) -> list[str]:

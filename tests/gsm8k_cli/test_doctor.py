@@ -193,6 +193,13 @@ def test_another_package_of_the_name_agents(tmp_path):
     assert str(tmp_path / "agents" / "__init__.py") in line and "openai-agents" in line
 
 
+def test_openai_agents_beside_this_package_is_a_note(capsys, tmp_path, monkeypatch):
+    install(tmp_path, "openai_agents", "0.4.0")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code, lines, _ = doctor(capsys)
+    assert code == 0 and lines["agents"].startswith("note") and "pip uninstall openai-agents" in lines["agents"]
+
+
 def test_versions_are_those_of_the_metadata():
     assert "3.10.1" not in python_versions() and "3.12.3" in python_versions()
     assert requirements_of("vllm") == {"vllm": SpecifierSet("==0.32.*")}

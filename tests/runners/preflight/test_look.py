@@ -128,6 +128,11 @@ def test_groups_that_are_equal_but_not_alike():
     assert "the completions of a problem hardly differ. Raise --set temperature" in sentence
 
 
+def test_one_group_alone_says_nothing():
+    (sentence,) = look(right, num_prompts=1)
+    assert sentence.startswith("all well: 4 completions of 1 problems, 100% right")
+
+
 def test_groups_of_one_are_not_compared():
     (sentence,) = look(right, group_size=1, advantage="reinforce", num_prompts=40)
     assert sentence.startswith("all well: 32 completions of 32 problems, 100% right")
