@@ -91,7 +91,7 @@ def training(errors: Mapping[str, str | None]) -> Iterator[Finding]:
                 name=name,
                 state="wrong",
                 found=f"{version} cannot be imported: {error}",
-                mend=_mend_of_import(name),
+                mend=_mend_of_import(name) if name == "torch" or error != errors.get("torch") else "as torch's",
             )
         else:
             yield Finding(name=name, state="ok", found=version)

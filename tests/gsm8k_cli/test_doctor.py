@@ -90,6 +90,16 @@ def test_a_package_that_cannot_be_imported(capsys, tmp_path, monkeypatch):
     assert "2.60.0 cannot be imported: the process ended with 139" in lines["ray"]
 
 
+def test_what_fails_with_torch_is_not_installed_anew(capsys, monkeypatch):
+    error = "OSError: libcudart.so.12: cannot open shared object file"
+    errors = {"torch": error, "transformers": error, "ray": "OSError: another"}
+    monkeypatch.setattr(command_line, "probe", lambda modules: Probe(errors=errors))
+    _, lines, _ = doctor(capsys)
+    assert "Mend: pip install --force-reinstall 'torch" in lines["torch"]
+    assert lines["transformers"].endswith("Mend: as torch's")
+    assert "Mend: pip install --force-reinstall 'ray" in lines["ray"]
+
+
 def test_an_import_that_does_not_end(tmp_path, monkeypatch):
     (tmp_path / "torch.py").write_text("import time; time.sleep(60)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
