@@ -13,7 +13,7 @@ def spoken(output):
 def test_a_run_says_it_before_its_first_step(finished):
     _, output = finished
     (line,) = spoken(output)  # SMALL has max_tokens=16
-    assert line.startswith("preflight: max_tokens=16 is short") or line.startswith("preflight: all well: 16 ")
+    assert line.startswith("preflight: max_tokens=16 is short: it cut ") and " of 16 completions" in line
     assert output.index("evaluation after step 0") < output.index(line) < output.index("step 1/4")
 
 
