@@ -25,6 +25,9 @@ from runners.training.trainers import trainer_of
 _LARGEST_SEED = 2**32 - 1
 # Each sequence of a step has an environment of its own.
 _MOST_SEQUENCES = 2**20
+_ON_TRAINING_PROBLEMS = (
+    "evaluation is on the training problems: give others with --eval-env-option (split=test, dataset=...)."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +81,7 @@ def check_run(settings: dict[str, Any]) -> Checked:
         raise no_solution(settings["environment"])
     evaluation = _problems(settings["environment"], eval_options)
     held_out = _held_out(train, evaluation)
-    notes = [_has_no_template(config.policy_model, config.trust_remote_code)]
-    if not held_out:
-        notes.append(
-            "evaluation is on the training problems: give others with --eval-env-option (split=test, dataset=...)."
-        )
+    _check_model(config.policy_model, config.trust_remote_code)
     return Checked(
         settings={
             **settings,
@@ -100,7 +99,7 @@ def check_run(settings: dict[str, Any]) -> Checked:
         },
         moving_options=train.moving_options,
         held_out=held_out,
-        notes=tuple(note for note in notes if note),
+        notes=() if held_out else (_ON_TRAINING_PROBLEMS,),
     )
 
 
@@ -166,8 +165,8 @@ def _held_out(train: _Problems, evaluation: _Problems) -> bool:
     return train.endless or train.resolved != evaluation.resolved
 
 
-def _has_no_template(model: str, trust_remote_code: bool) -> str:
-    """Looks at a model's files; returns a note where it has no chat template, else nothing.
+def _check_model(model: str, trust_remote_code: bool) -> None:
+    """Looks at a model's files.
 
     Raises:
         ValueError: If it cannot be prompted, or a file of weights is missing or cut short.
@@ -188,6 +187,3 @@ def _has_no_template(model: str, trust_remote_code: bool) -> str:
         raise ValueError(
             f"The model {model!r} has a chat template or a generation_config.json that cannot be used: {first}"
         ) from error
-    if tokenizer.chat_template is None:
-        return f"the model {model!r} has no chat template: prompts are the environment's plain text."
-    return ""

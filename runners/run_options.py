@@ -75,6 +75,9 @@ def parse_args(argv: list[str] | None = None, trainer: Trainer = GRPO) -> argpar
     parser.add_argument("--name", help="name of the run (default: preset, seed and time)")
     parser.add_argument("--runs-dir", type=Path, help="default: runs")
     parser.add_argument(
+        "--no-preflight", action="store_true", help="start without a look at a few dozen completions before step 1"
+    )
+    parser.add_argument(
         "--resume", metavar="FOLDER", help="go on with the run of this folder, from its last whole checkpoint"
     )
     args = parser.parse_args(argv)

@@ -69,7 +69,11 @@ class SFTLearner(GRPOLearner):
 
 
 class SFT(TextAlgorithm):
-    """Each iteration: draw problems, take their solutions, update the policy on them. Nothing is sampled."""
+    """Each iteration: draw problems, take their solutions, update the policy on them. Nothing is sampled.
+
+    Attributes:
+        demonstrations: Takes problems to their solutions.
+    """
 
     @classmethod
     def get_default_config(cls) -> SFTConfig:
@@ -81,7 +85,7 @@ class SFT(TextAlgorithm):
         super().setup(config)
         folder = resolve_model(self.config.policy_model)
         tokenizer = load_tokenizer(folder, trust_remote_code=self.config.trust_remote_code)
-        self._demonstrations = Demonstrations(
+        self.demonstrations = Demonstrations(
             self.env_runner_group.local_env_runner.environments,
             tokenizer,
             end_token_ids(folder, tokenizer),
@@ -112,7 +116,7 @@ class SFT(TextAlgorithm):
         rollouts: list[Rollout] = []
         num_dropped = 0
         while missing := self.config.num_prompts - len(rollouts):
-            taken = self._demonstrations.take(self.problems.draw(missing))
+            taken = self.demonstrations.take(self.problems.draw(missing))
             rollouts += taken.rollouts
             num_dropped += taken.num_dropped_prompts
             if self.problems.none_fits(num_dropped, self.config.num_prompts):

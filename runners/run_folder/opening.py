@@ -32,6 +32,7 @@ class Run:
         folder: Locked; config.yaml and provenance.json are written.
         resumed: Whether it was there before.
         checkpoint: Where it goes on; None begins at step 0.
+        preflight: Whether a few completions are looked at before step 1.
         held_out: As `Checked.held_out`.
         notes: What the user should know.
     """
@@ -40,6 +41,7 @@ class Run:
     folder: RunFolder
     resumed: bool
     checkpoint: Checkpoint | None
+    preflight: bool
     held_out: bool
     notes: tuple[str, ...]
 
@@ -62,7 +64,7 @@ def open_run(args: argparse.Namespace) -> Run:
 
 def resume_command(folder: Path, trainer: Trainer) -> str:
     """Returns the command that goes on with a run."""
-    return f"python {trainer.script} --resume {folder}"
+    return f"{trainer.command} --resume {folder}"
 
 
 def _new_run(args: argparse.Namespace) -> Run:
@@ -112,7 +114,7 @@ def _resumed_run(args: argparse.Namespace) -> Run:
         if changed := differences(began, checked.settings, checked.moving_options):
             raise ValueError(
                 f"{path}: a run goes on with the settings it has, but {'; '.join(changed)}. Give what it has, or start "
-                f"a new run from its policy: python {args.trainer.script} --model {path / 'policy'} ..."
+                f"a new run from its policy: {args.trainer.command} --model {path / 'policy'} ..."
             )
         done = checkpoint.step if checkpoint else -1
         if (steps := [row["step"] for row in folder.metrics()][-1:]) < [done]:
@@ -160,6 +162,7 @@ def _run(
         folder=folder,
         resumed=resumed,
         checkpoint=checkpoint,
+        preflight=not (resumed or args.no_preflight),
         held_out=checked.held_out,
         notes=(*checked.notes, *notes),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import traceback
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from runners.run_options import build_config, parse_args
 from runners.support.errors import UserError, users_mistakes
+from runners.support.quiet import quiet_libraries
 from runners.training.trainers import Trainer, trainer_of
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ NUM_SAMPLES_SHOWN = 4
 
 def train(run: Run) -> int:
     """Runs the steps; returns the exit code: 0, or 130 if interrupted."""
+    from runners.preflight.look import preflight
     from runners.replaying.dumps import Dumps
     from runners.run_folder.ending import Ending
     from runners.run_folder.interrupts import Interrupts
@@ -49,8 +50,13 @@ def train(run: Run) -> int:
         if step == 0:
             with users_mistakes():  # the first time that environment, model and engine work together
                 rows = [metrics_row({"evaluation": algo.evaluate()}, 0)]
+            evaluation_s = time.monotonic() - started
             folder.log(rows[0])
             _show_evaluation(algo, folder, progress, rows[0])
+            if run.preflight and limits.steps:
+                with users_mistakes():
+                    for sentence in preflight(algo, limits, rows[0], evaluation_s):
+                        progress.say(f"preflight: {sentence}")
         last = ending.reached(rows[-1] if rows else {"step": step})
         while not last and not interrupted.seen:
             step += 1
@@ -87,7 +93,7 @@ def main(trainer: Trainer, argv: list[str] | None = None) -> int:
     worker's.
     """
     args = parse_args(argv, trainer)
-    _quiet_libraries()
+    quiet_libraries()
     from agents import EngineError
     from runners.rllib import cluster
     from runners.rllib.workers import WorkerLost
@@ -158,12 +164,3 @@ def _describe(algo: Any, settings: dict[str, Any]) -> str:
         f"{training.step_words()} a step, engine {training.engine}, weights by {algo.link.path}, "
         f"{training.num_env_runners} env runners, {training.num_learners} learners, {agents['num_threads']} threads"
     )
-
-
-def _quiet_libraries() -> None:
-    """Keeps progress bars of the libraries off the display, which has its own."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from agents.names import did_you_mean
@@ -36,6 +38,12 @@ class Trainer:
     def script(self) -> str:
         """Its path in the repository."""
         return f"runners/{self.name}.py"
+
+    @property
+    def command(self) -> str:
+        """What starts it: the installed command, where this process is one, else the script of the repository."""
+        installed = f"gsm8k-{self.name}"
+        return installed if Path(sys.argv[0]).stem == installed else f"python {self.script}"
 
     @property
     def config_class(self) -> Any:

@@ -64,6 +64,11 @@ def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def own_shard(tensor: torch.Tensor) -> torch.Tensor:
+    """Returns what this rank holds of a tensor: a shard of it, or all."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def gather(tensors: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
     """Yields full tensors without gradient, one at a time where they are; sharded ones on rank 0 only."""
     for name, tensor in tensors:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from runners.updating.lora import WithoutAdapters, adapter_weights, base_paramet
 from runners.updating.micro_batches import passes
 from runners.updating.ranks import sum_gradients, sum_over_ranks
 from runners.updating.scorer import Batch, Scorer
-from runners.updating.sharding import full_tensor, gather
+from runners.updating.sharding import full_tensor, gather, own_shard
 
 
 class Updater:
@@ -122,6 +123,11 @@ class Updater:
         """Returns name, shape and type of `exported_weights`."""
         return tuple(TensorSpec.of(name, tensor) for name, tensor in base_parameters(self.scorer.model))
 
+    def first_step_bytes(self) -> int:
+        """Returns how many bytes the first optimizer step adds here and keeps: gradients, and AdamW's two moments."""
+        held = [own_shard(parameter) for parameter in self._parameters()]
+        return sum(3 * tensor.numel() * tensor.element_size() for tensor in held)
+
     def copied_adapters(self) -> dict[str, torch.Tensor]:
         """Returns the adapters under peft's names in main memory; {} on sharded ranks but rank 0, and without any."""
         weights = adapter_weights(gather(self.scorer.model.named_parameters()))
@@ -158,9 +164,12 @@ class Updater:
                     del rows["old_logprobs"]
                 yield rows
 
+    def _parameters(self) -> list[Any]:
+        return [p for optimizer in self._optimizers for group in optimizer.param_groups for p in group["params"]]
+
     def _step(self, minibatch: Batch) -> dict[str, float]:
         """Makes one optimizer step; returns its statistics."""
-        parameters = [p for optimizer in self._optimizers for group in optimizer.param_groups for p in group["params"]]
+        parameters = self._parameters()
         for parameter in parameters:
             parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.zero_()
         stats = PolicyStats()

@@ -207,19 +207,6 @@ def notes(*arguments):
     return check_run(run_settings(parse_args([*SMALL, *map(str, arguments)])))
 
 
-def test_a_model_without_a_chat_template_is_spoken_of(model):
-    assert notes().notes == ()
-    for name in ("chat_template.jinja", "tokenizer_config.json"):
-        path = model / name
-        if path.suffix == ".json":
-            kept = {k: v for k, v in json.loads(path.read_text()).items() if k != "chat_template"}
-            path.write_text(json.dumps(kept))
-        else:
-            path.unlink(missing_ok=True)
-    (note,) = notes("--model", model).notes
-    assert f"the model '{model}' has no chat template" in note
-
-
 def test_evaluation_on_the_training_problems_is_not_called_held_out(tmp_path):
     path = tmp_path / "one.jsonl"
     path.write_text("".join(json.dumps({"question": f"{n} + 1?", "answer": f"#### {n + 1}"}) + "\n" for n in range(9)))

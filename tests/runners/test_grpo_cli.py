@@ -165,7 +165,7 @@ def test_a_run_that_is_to_end_early_ends_like_its_last_step(tmp_path, option):
 def test_a_step_that_never_ends_does_not_keep_a_signal_waiting(tmp_path):
     preset = tmp_path / "slow.yaml"
     preset.write_text("run: {interrupt_s: 2}")
-    endless = ["--env", "tests.runners.broken_envs:Endless-v0", "--preset", preset, "--name", "x"]
+    endless = ["--env", "tests.runners.broken_envs:Endless-v0", "--preset", preset, "--name", "x", "--no-preflight"]
     process = subprocess.Popen(
         command(tmp_path, *SMALL[2:], *endless),
         stdout=subprocess.PIPE,
@@ -188,6 +188,7 @@ def test_a_step_that_never_ends_does_not_keep_a_signal_waiting(tmp_path):
 @pytest.mark.parametrize("num_env_runners", [0, 1])
 def test_a_fault_shows_its_whole_traceback(tmp_path, num_env_runners):
     faulty = ["--env", "tests.runners.broken_envs:Faulty-v0", "--name", "x", "--num-env-runners", num_env_runners]
+    faulty.append("--no-preflight")
     process = subprocess.run(
         command(tmp_path, *SMALL[2:], *faulty), capture_output=True, text=True, cwd=ROOT, timeout=240, env=WITH_TESTS
     )

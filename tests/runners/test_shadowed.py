@@ -32,7 +32,7 @@ def test_a_local_folder_of_that_name(tmp_path):
     assert str(theirs) in last and "openai-agents" in last
 
 
-@pytest.mark.parametrize("script", ["grpo.py", "evaluate.py"])
+@pytest.mark.parametrize("script", ["grpo.py", "evaluate.py", "chat.py"])
 def test_a_package_that_was_installed_over_ours(tmp_path, script):
     shutil.copytree(ROOT / "runners", tmp_path / "runners", ignore=shutil.ignore_patterns("__pycache__"))
     theirs = write_agents(tmp_path)
@@ -42,7 +42,7 @@ def test_a_package_that_was_installed_over_ours(tmp_path, script):
     assert line.startswith("error: ") and str(theirs) in line and "install gsm8k-env again" in line
 
 
-@pytest.mark.parametrize("script", ["grpo.py", "evaluate.py"])
+@pytest.mark.parametrize("script", ["grpo.py", "evaluate.py", "chat.py", "doctor.py"])
 def test_the_scripts_find_their_own_whatever_lies_about(tmp_path, script):
     write_agents(tmp_path)
     (tmp_path / "runners").mkdir()
