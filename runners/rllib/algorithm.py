@@ -192,8 +192,7 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         requests = [self.request([problems[i] for i in share], sampling, env) for share in shares if share.size]
         calls = [methodcaller("sample", request) for request in requests]
         result = SampleResult.joined(self.samplers.share_out(calls, restore=self.restore_and_deliver))
-        stale = {rollout.policy_version for rollout in result.rollouts} - {self.policy_version}
-        if stale:
+        if stale := {rollout.policy_version for rollout in result.rollouts} - {self.policy_version}:
             raise RuntimeError(f"Completions of policy versions {sorted(stale)} in step {self.policy_version}.")
         return result
 
