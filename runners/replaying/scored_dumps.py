@@ -1,7 +1,7 @@
 """What the learner made of the tokens of dumped steps: runs/NAME/dumps/step_N/scored.jsonl.
 
-The driver of a run never has the learner's log-probs of single tokens, only statistics of them. A dump has the learner's
-state before the step and the rollouts, so they can be had afterwards, as they were.
+The driver of a run never has the learner's log-probs of single tokens, only statistics of them. A dump has the state of
+the learner before the step, and the rollouts: so they can be had afterwards, as they were.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--score-dumps",
         action="store_true",
-        help="first have the learner score the tokens of steps that --dump-steps kept, for rollout_logprob_diff a token",
+        help="first have the learner score the tokens of the steps of --dump-steps, for rollout_logprob_diff of each",
     )
     return parser.parse_args(argv)
 

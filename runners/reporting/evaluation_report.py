@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runners.evaluation.files import EvaluationFolder, read_samples
+from runners.evaluation.files import EvaluationFolder, read_scored
 from runners.evaluation.samples import complete_problems
-from runners.evaluation.scoring import ScoredSample, grade_sample
+from runners.evaluation.scoring import ScoredSample
 from runners.reporting.groups import Group, ShownCompletion, level
 from runners.reporting.levels import LevelScore, scores_by_level
 from runners.reporting.page import Chart, Headline, Page, Table, write_page
@@ -17,7 +17,7 @@ from runners.reporting.plots import bars
 
 _MOST_CHARS, _MOST_COMPLETIONS = 4096, 16
 _FACTS = (
-    "model", "engine", "env_options", "num_problems", "prompt", "n", "temperature", "top_p", "max_tokens", "seed",
+    "model", "engine", "num_problems", "prompt", "n", "temperature", "top_p", "max_tokens", "seed",
 )  # fmt: skip
 _AT_K = {"pass_at_k": "pass", "maj_at_k": "maj"}
 
@@ -38,9 +38,10 @@ def evaluation_page(folder: Path) -> Page:
     files = EvaluationFolder(folder)
     saved = _results(files.results_path)
     evaluation, results = saved.get("evaluation") or {}, saved["results"]
-    modes, stop = list(results["scores"]), tuple(evaluation.get("stop", ()))
-    groups, _ = complete_problems(read_samples(files.samples_path))
-    problems = [[grade_sample(sample, stop, modes) for sample in group] for group in groups]
+    modes = list(results["scores"])
+    scored = {(item.sample.index, item.sample.sample): item for item in read_scored(files.samples_path)}
+    groups, _ = complete_problems([item.sample for item in scored.values()])
+    problems = [[scored[sample.index, sample.sample] for sample in group] for group in groups]
     by_level = {mode: scores_by_level(problems, mode) for mode in modes}
     session = (saved.get("sessions") or [{}])[-1]
     return Page(
@@ -51,7 +52,7 @@ def evaluation_page(folder: Path) -> Page:
             f"{session.get('time', 'unknown time')}, commit {str(session.get('commit'))[:10]}"
         ),
         command=str(session.get("command", "")),
-        facts={name: str(evaluation[name]) for name in _FACTS if name in evaluation},
+        facts=_facts(evaluation),
         headlines=_headlines(results),
         charts=[_chart(mode, scores) for mode, scores in by_level.items() if scores],
         tables=[_scores(results["scores"]), *(_levels(by_level) if any(by_level.values()) else [])],
@@ -65,8 +66,15 @@ def _results(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_bytes())
         _ = found["results"]["scores"].items()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read ({type(error).__name__}: {error}): score the samples again.") from error
+        raise ValueError(
+            f"{path} cannot be read ({type(error).__name__}: {error}): score the samples again."
+        ) from error
     return found
+
+
+def _facts(evaluation: Mapping[str, Any]) -> dict[str, str]:
+    facts = {name: str(evaluation[name]) for name in _FACTS if name in evaluation}
+    return facts | {name: str(value) for name, value in evaluation.get("env_options", {}).items()}
 
 
 def _headlines(results: Mapping[str, Any]) -> list[Headline]:
@@ -107,7 +115,8 @@ def _chart(mode: str, scores: Sequence[LevelScore]) -> Chart:
 
 
 def _scores(scores: Mapping[str, Any]) -> Table:
-    ks = {name: sorted({k for score in scores.values() for k in score[name]}, key=int) for name in _AT_K}
+    # pass@1 and maj@1 are the accuracy.
+    ks = {name: sorted({k for score in scores.values() for k in score[name]} - {"1"}, key=int) for name in _AT_K}
     rows = []
     for mode, score in scores.items():
         at_k = [_estimate(score[name].get(k)) for name in _AT_K for k in ks[name]]

@@ -36,7 +36,9 @@ class Line:
     band: Mapping[int, tuple[float, float]] | None = None
 
 
-def lines(rows: Sequence[Row], wanted: Iterable[Line], *, y_axis: str, log: bool = False, share: bool = False) -> figure:
+def lines(
+    rows: Sequence[Row], wanted: Iterable[Line], *, y_axis: str, log: bool = False, share: bool = False
+) -> figure:
     """Returns the figure of some metrics; its data are those of the rows, a source a metric, named by it.
 
     Args:
@@ -93,7 +95,9 @@ def stacked(rows: Sequence[Row], wanted: Mapping[str, str], *, y_axis: str) -> f
     return _with_legend(plot)
 
 
-def bars(names: Sequence[str], values: Sequence[float], intervals: Sequence[tuple[float, float]], *, x_axis: str) -> figure:
+def bars(
+    names: Sequence[str], values: Sequence[float], intervals: Sequence[tuple[float, float]], *, x_axis: str
+) -> figure:
     """Returns the figure of accuracies with their intervals.
 
     Args:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from runners.comparing.records import RunRecord
+from runners.replaying.scored_dumps import scored_rows
 from runners.reporting.groups import Group, greedy_groups, training_groups
 from runners.reporting.mismatches import mismatched_steps, mismatched_tokens
 from runners.reporting.page import Headline, Page, Table, write_page
 from runners.reporting.run_charts import charts
-from runners.replaying.scored_dumps import scored_rows
 from runners.run_folder.metrics import METRICS
 from runners.run_folder.reading import read_rows, read_sessions
 

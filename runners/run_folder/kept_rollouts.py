@@ -36,7 +36,7 @@ class TokenTexts:
 
     def __getitem__(self, token_id: int) -> str:
         if token_id not in self._texts:
-            self._texts[token_id] = self._tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+            self._texts[token_id] = str(self._tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
         return self._texts[token_id]
 
 

@@ -4,8 +4,19 @@
   const groups = JSON.parse(document.getElementById("data").textContent);
   const body = document.querySelector("#groups tbody");
   const select = (id) => document.getElementById(id);
-  const state = { key: "step", down: true, open: new Set(), most: 100 };
   const PAGE = 100;
+  const state = { key: "step", down: true, open: new Set(), most: PAGE };
+  // What a column shows of a group and those of its completions that the filter leaves.
+  const COLUMNS = {
+    step: (g) => g.step,
+    name: (g) => g.name,
+    level: (g) => g.level ?? "–",
+    reward: (g) => number(g.reward_mean, 3),
+    right: (g, shown) => shown.filter(isRight).length + " of " + shown.length,
+    truncated: (g, shown) => shown.filter((c) => c.truncated).length,
+    tokens: (g) => number(g.values.tokens, 0),
+    diff: (g) => (g.values.diff === null ? "–" : g.values.diff.toExponential(1)),
+  };
 
   const COLOURS = {
     advantage: { legend: ["#e8a06a", "#ffffff", "#7fa8d1"], ends: ["worse", "better"] },
@@ -39,6 +50,13 @@
       diff: apart.length ? apart.reduce((a, b) => Math.max(a, b)) : null,
     };
   });
+  // A column that no group has anything for is no column.
+  const keys = Object.keys(COLUMNS).filter((key) => groups.some((g) => g.values[key] !== null));
+  for (const heading of document.querySelectorAll("#groups th[data-key]")) {
+    if (groups.length && !keys.includes(heading.dataset.key)) heading.remove();
+  }
+  if (groups.length && !keys.includes("step")) Object.assign(state, { key: "name", down: false });
+
   const limits = {
     advantage: largest((c) => (c.advantage === null ? [] : [c.advantage])),
     logprob: 5,
@@ -102,11 +120,14 @@
   function completionOf(c) {
     const row = element("div", "completion");
     const about = element("div", "about");
-    about.append(element("span", "badge " + (isRight(c) ? "right" : "wrong"), isRight(c) ? "right" : "wrong"));
+    const verdict = isRight(c) ? "right" : "wrong";
+    about.append(element("span", "badge " + verdict, verdict));
     if (c.truncated) about.append(element("span", "badge cut", "truncated"));
-    about.append(element("div", "", "reward " + number(c.reward, 3)));
-    if (c.advantage !== null) about.append(element("div", "", "advantage " + number(c.advantage, 3)));
-    if (c.num_tokens !== null) about.append(element("div", "", c.num_tokens + " tokens"));
+    about.append("reward " + number(c.reward, 3));
+    const more = [];
+    if (c.advantage !== null) more.push("advantage " + number(c.advantage, 3));
+    if (c.num_tokens !== null) more.push(c.num_tokens + " tokens");
+    about.append(element("div", "", more.join(", ")));
     row.append(about, textOf(c));
     return row;
   }
@@ -114,7 +135,7 @@
   function details(g, completions) {
     const row = element("tr", "completions");
     const cell = element("td");
-    cell.colSpan = 9;
+    cell.colSpan = keys.length + 1;
     const problem = element("div", "problem", g.prompt);
     if (g.ground_truth !== null) problem.append(element("div"), element("b", "", "answer: " + g.ground_truth));
     cell.append(problem, ...completions.map(completionOf));
@@ -129,14 +150,7 @@
     const row = element("tr", "group" + (state.open.has(g.id) ? " open" : ""));
     row.dataset.id = g.id;
     row.tabIndex = 0;
-    const v = g.values;
-    const right = completions.filter(isRight).length;
-    const cells = [
-      v.step === null ? "–" : v.step, g.name, v.level === null ? "–" : v.level, number(v.reward, 3),
-      right + " of " + completions.length, completions.filter((c) => c.truncated).length,
-      number(v.tokens, 0), v.diff === null ? "–" : v.diff.toExponential(1),
-    ];
-    row.append(...cells.map((text) => element("td", "", text)));
+    row.append(...keys.map((key) => element("td", "", COLUMNS[key](g, completions))));
     const prompt = element("td", "prompt");
     if (g.zero_variance) prompt.append(element("span", "badge zero", "zero variance"));
     prompt.append(g.prompt);
