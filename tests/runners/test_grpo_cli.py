@@ -16,7 +16,8 @@ WITH_TESTS = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 def test_the_folder_holds_what_is_promised(finished):
     folder, output = finished
-    files = ("config.yaml", "provenance.json", "metrics.jsonl", "samples.jsonl", "learning_curve.png")
+    files = ("config.yaml", "provenance.json", "metrics.jsonl", "samples.jsonl", "rollouts.jsonl")
+    files += ("learning_curve.png", "report.html")
     policies = ("policy", "best", "checkpoints/step_000003/policy", "checkpoints/step_000004/policy")
     for name in (*files, *(f"{policy}/model.safetensors" for policy in policies)):
         assert (folder / name).stat().st_size > 0, name
