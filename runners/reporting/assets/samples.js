@@ -185,7 +185,7 @@
       const more = element("button", "", "show " + Math.min(PAGE, found.length - state.most) + " more groups");
       more.id = "more";
       more.onclick = () => { state.most += PAGE; draw(); };
-      body.parentElement.after(more);
+      body.closest(".scroll").after(more);
     }
     for (const heading of document.querySelectorAll("#groups th[data-key]")) {
       const sorted = heading.dataset.key === state.key;
