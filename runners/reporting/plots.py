@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ def lines(
     plot = _figure("step", y_axis, y_axis_type="log" if log else "linear")
     for line, style in zip(wanted, _STYLES, strict=False):
         points = [(row["step"], row[line.metric], row) for row in rows if line.metric in row]
-        points = [point for point in points if point[1] == point[1] and (point[1] > 0 or not log)]
+        points = [point for point in points if math.isfinite(point[1]) and (point[1] > 0 or not log)]
         columns = {"step": [step for step, _, _ in points], line.metric: [value for _, value, _ in points]}
         source = ColumnDataSource(columns, name=line.metric)
         _shade(plot, line, style["color"], points)

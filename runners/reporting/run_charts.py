@@ -20,7 +20,10 @@ def charts(record: RunRecord, rows: Sequence[Mapping[str, float]]) -> list[Chart
         rows: Its metrics, in the order of the steps.
     """
     bands = _bands(record)
-    words = f" Shaded: the band of {bands.seeds} healthy seeds of the preset." if bands else ""
+    words = ""
+    if bands:
+        length = max(map(len, bands.bounds.values()))
+        words = f" Shaded: the band of {bands.seeds} healthy seeds of the preset, which has {length} steps."
     found = []
 
     def add(title: str, caption: str, *wanted: Line, y_axis: str, log: bool = False, share: bool = False) -> None:

@@ -106,8 +106,8 @@ def _facts(config: Mapping[str, Any]) -> dict[str, str]:
         value = config[section].get(key) if section else config[key]
         if value is not None:
             facts[label] = str(value)
-    if "group_size" in config["training"]:
-        facts["prompts x group"] += f" x {config['training']['group_size']}"
+    if {"num_prompts", "group_size"} <= config["training"].keys():
+        facts["prompts x group"] = f"{config['training']['num_prompts']} x {config['training']['group_size']}"
     facts["env runners, learners"] = ", ".join(
         str(config["resources"].get(name, 0)) for name in ("num_env_runners", "num_learners")
     )
@@ -134,7 +134,7 @@ def _headlines(rows: Sequence[Mapping[str, float]]) -> list[Headline]:
                 label=label,
                 value=f"{last[name]:{form}}",
                 error=f"{last[error]:{form}}" if error and error in last else "",
-                note=f"step {last['step']:.0f}; {first[name]:{form}} at step {first['step']:.0f}",
+                note=f"step {last['step']:.0f}, first {first[name]:{form}}",
             )
         )
     return found

@@ -110,13 +110,16 @@ def _row(rollout: Rollout, advantage: float, token_texts: Mapping[int, str] | To
         "finish_reason": rollout.finish_reason,
         "num_tokens": rollout.num_own_tokens,
         "policy_version": rollout.policy_version,
-        "advantage": round(advantage, 4),
+        "advantage": round(advantage, 4) if math.isfinite(advantage) else None,
         "tokens": [token_texts[token_id] for token_id in rollout.completion_token_ids[:MOST_TOKENS]],
         "rollout_logprobs": _own(rollout.rollout_logprobs, rollout, "{:.4f}"),
     }
 
 
 def _own(values: np.ndarray, rollout: Rollout, form: str) -> list[float | None]:
-    """Returns the first MOST_TOKENS of [C] numbers, rounded by a format; None where a token is not the policy's own."""
+    """Returns the first MOST_TOKENS of [C] numbers, rounded by a format; None where a token is not the policy's own.
+
+    None too for what is no number, which JSON cannot say.
+    """
     pairs = zip(values[:MOST_TOKENS].tolist(), rollout.completion_mask[:MOST_TOKENS].tolist(), strict=True)
-    return [float(form.format(value)) if own else None for value, own in pairs]
+    return [float(form.format(value)) if own and math.isfinite(value) else None for value, own in pairs]

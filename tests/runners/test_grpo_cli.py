@@ -59,6 +59,8 @@ def test_an_interrupted_run_goes_on_to_the_same_metrics(finished, tmp_path, numb
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed after step" in resumed.stdout
     assert rows(folder) == rows(straight)
+    for name in ("samples.jsonl", "rollouts.jsonl"):
+        assert (folder / name).read_bytes() == (straight / name).read_bytes()
 
 
 def test_a_finished_name_is_not_overwritten(finished, capsys):

@@ -107,7 +107,7 @@ def test_curves_and_numbers_are_those_of_the_metrics(open_page, run_folder):
         expected = [values[0], values[-1], min(values), max(values)]
         assert [float(cell) for cell in table[name]] == pytest.approx(expected, rel=1e-5), name
     headlines = {h.find_element("css selector", ".label").text: h.text for h in find(page, ".headline")}
-    assert "0.625 ± 0.031" in headlines["greedy accuracy"] and "0.500 at step 0" in headlines["greedy accuracy"]
+    assert "0.625 ± 0.031" in headlines["greedy accuracy"] and "first 0.500" in headlines["greedy accuracy"]
     # Seconds 0.5 s + place over steps 1 to 4: 5, 9 and 13 of 27.
     assert "sampling 19 %, update 33 %, weights to engines 48 % of 27 s" in find(page, "main")[0].text
 

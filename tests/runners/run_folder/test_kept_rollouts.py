@@ -52,6 +52,11 @@ def test_differences_are_those_of_the_numbers_before_rounding():
     assert row["rollout_logprob_diff"] == [pytest.approx(2e-6, rel=0.01), None, -0.5]
 
 
+def test_what_is_no_number_is_none():
+    (row,) = kept_rows(1, [rollout(0, [1, 2], reward=1.0, logprobs=[-math.inf, -1.0])], [math.nan], Texts())
+    assert (row["advantage"], row["rollout_logprobs"]) == (None, [None, -1.0])
+
+
 def test_a_group_is_judged_by_all_its_members():
     many = [rollout(5, [1], reward=0.0) for _ in range(MOST_MEMBERS)]
     rows = kept_rows(1, [*many, rollout(5, [1], reward=1.0)], np.zeros(MOST_MEMBERS + 1), Texts())
