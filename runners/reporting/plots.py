@@ -15,7 +15,7 @@ Row = Mapping[str, float]
 _STYLES = (
     {"color": "#1b3a5c", "dash": "solid", "marker": "circle"},
     {"color": "#d2741f", "dash": "dashed", "marker": "square"},
-    {"color": "#8b98a5", "dash": "dotdash", "marker": "triangle"},
+    {"color": "#adb8c3", "dash": "dotdash", "marker": "triangle"},
 )
 _MOST_MARKED = 30
 
