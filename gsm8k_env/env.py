@@ -68,6 +68,7 @@ class GSM8KEnv(WithProblems, gym.Env[str, str]):
     | `reset` | `index`        | **int**         | the problem's place in its split                             |
     | `reset` | `split`        | **str**         | `"train"` or `"test"`                                        |
     | `reset` | `dataset`      | **str**         | the source in use, never `"auto"`                            |
+    | `reset` | `num_steps`    | **int**         | the solution's annotated calculations; 0 where it has none   |
     | `step`  | `correct`      | **bool**        | whether the reward is 1.0                                    |
     | `step`  | `extracted`    | **str or None** | the final answer that was found, None if there is none       |
     | `step`  | `method`       | **str or None** | the form it was found in                                     |
@@ -210,4 +211,5 @@ class GSM8KEnv(WithProblems, gym.Env[str, str]):
             "index": index,
             "split": problems.split,
             "dataset": problems.dataset,
+            "num_steps": int(problems.num_steps[index]),
         }

@@ -57,6 +57,7 @@ class ProblemSet(Sequence[Problem]):
         longest_question: The greatest number of characters in a question.
         questions: [len] the questions, an array of objects.
         ground_truths: [len] the answers, an array of objects.
+        num_steps: [len] int64, `Problem.num_steps` of each.
     """
 
     def __init__(self, problems: Sequence[Problem], *, dataset: str, split: str) -> None:
@@ -66,6 +67,7 @@ class ProblemSet(Sequence[Problem]):
         self.fingerprint = _fingerprint(self._problems)
         self.questions = _frozen_array([problem.question for problem in self._problems])
         self.ground_truths = _frozen_array([problem.ground_truth for problem in self._problems])
+        self.num_steps = _read_only(np.array([problem.num_steps for problem in self._problems], dtype=np.int64))
         self.longest_question = max(map(len, self.questions), default=0)
 
     def __len__(self) -> int:
@@ -286,6 +288,9 @@ def _fingerprint(problems: Sequence[Problem]) -> str:
 
 
 def _frozen_array(texts: list[str]) -> np.ndarray:
-    array = np.array(texts, dtype=object)
+    return _read_only(np.array(texts, dtype=object))
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
     array.flags.writeable = False
     return array

@@ -87,8 +87,8 @@ class GSM8KTokensEnv(WithProblems, gym.Env[Observation, int | np.integer]):
 
     ## Information
 
-    `reset` gives what it gives in `GSM8K-v0`: `question`, `ground_truth`, `index`, `split`, `dataset`. A step's is
-    empty but for the last one's:
+    `reset` gives what it gives in `GSM8K-v0`: `question`, `ground_truth`, `index`, `split`, `dataset`, `num_steps`. A
+    step's is empty but for the last one's:
 
     | key             | type            | value                                                            |
     |-----------------|-----------------|------------------------------------------------------------------|

@@ -169,6 +169,7 @@ class GSM8KVectorEnv(WithProblems, VectorEnv[tuple[str, ...], Sequence[str] | np
             index=self._indices.copy(),
             split=np.full(self.num_envs, problems.split, dtype=object),
             dataset=np.full(self.num_envs, problems.dataset, dtype=object),
+            num_steps=problems.num_steps[self._indices],
         )
         return tuple(map(self._task.prompt, indices)), infos
 

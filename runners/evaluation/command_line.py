@@ -21,6 +21,8 @@ from runners.evaluation.prompts import ENVIRONMENT, Prompt, make_prompt, prompt_
 from runners.evaluation.run import generate_missing, score
 from runners.evaluation.samples import Sample
 from runners.evaluation.summary import summary_lines
+from runners.reporting.evaluation_report import write_evaluation_report
+from runners.reporting.last_line import report_line
 from runners.sampling.environments import Environments, resolved_options
 from runners.support.assignments import assignments
 from runners.support.parser import OneLineParser
@@ -184,6 +186,7 @@ def _score(
     if too_large:
         print(f"k = {', '.join(too_large)} left out: that takes as many completions of each problem (--n).")
     print(f"results: {target.results_path}; completions: {target.samples_path}")
+    print(report_line(write_evaluation_report, target.path))
     return 0
 
 

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gsm8k_env.grading import Grade
 from runners.evaluation.samples import Sample
+from runners.evaluation.scoring import ScoredSample
 from runners.support.atomic import replacing
 
 
@@ -83,6 +85,23 @@ def read_samples(path: Path) -> list[Sample]:
             raise ValueError(f"{where}: expected an object, got {type(row).__name__}.")
         samples.append(Sample.from_row(row, where=where))
     return samples
+
+
+def read_scored(path: Path) -> list[ScoredSample]:
+    """Returns the rows of a samples.jsonl that was scored. Raises as `read_samples`, and where grades are missing."""
+    samples = read_samples(path)
+    rows = [json.loads(line) for line in path.read_bytes().split(b"\n")[: len(samples)]]
+    try:
+        return [
+            ScoredSample(
+                sample=sample,
+                grades={mode: Grade(**grade) for mode, grade in row["grades"].items()},
+                truncated=bool(row["truncated"]),
+            )
+            for sample, row in zip(samples, rows, strict=True)
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} has a row without its grades ({error!r}): score it again by --score.") from error
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -107,6 +107,7 @@ def _sample(rollout: Rollout, number: int, batch: int, seconds: float) -> Sample
         reward=None if math.isnan(rollout.reward) else rollout.reward,
         correct=rollout.correct,
         num_turns=rollout.num_turns,
+        num_steps=num_steps if type(num_steps := rollout.info.get("num_steps")) is int else None,
         batch=batch,
         batch_seconds=seconds,
     )

@@ -24,6 +24,7 @@ class Sample:
         reward: The episode's return; None if the environment could not compute it.
         correct: The environment's verdict; None where it gives none.
         num_turns: Steps of the episode.
+        num_steps: Of the problem's solution; None where the environment does not tell them.
         batch: Number of the batch it was generated in.
         batch_seconds: Time that sampling that batch took.
     """
@@ -40,6 +41,7 @@ class Sample:
     batch_seconds: float
     correct: bool | None = None
     num_turns: int = 1
+    num_steps: int | None = None
 
     def to_row(self) -> dict[str, Any]:
         """Returns the row, without grades."""

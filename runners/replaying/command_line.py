@@ -10,7 +10,6 @@ from typing import Any
 from agents.models import resolve_model
 from runners.replaying.dumps import Dump, Outcome
 from runners.rllib import cluster
-from runners.run_folder.reading import read_run_config
 from runners.run_options import build_config
 from runners.run_settings import ResourceSettings
 from runners.settings import AGENT_NOUNS
@@ -107,11 +106,9 @@ def _check(settings: dict[str, Any], dump: Dump) -> None:
 
 
 def _changed_settings(args: argparse.Namespace) -> dict[str, Any]:
-    if not (args.run / "config.yaml").is_file():
-        raise UserError(f"There is no run in {args.run} (no config.yaml).")
-    settings = read_run_config(args.run)
-    settings["resources"] = {**settings["resources"], "num_env_runners": 0, "num_gpus_per_env_runner": 0}
-    settings["agents"] |= {"gpus_per_engine": None, "sleep_during_update": False}
+    from runners.replaying.learner_only import learner_settings
+
+    settings = learner_settings(args.run)
     if args.num_learners is not None:
         settings["resources"]["num_learners"] = args.num_learners
     changes = assignments(args.set, "--set")

@@ -42,10 +42,14 @@ class Dumps:
         self._all = wanted == "all"
         self._steps = set() if wanted in (None, "all") else set(map(int, str(wanted).split(",")))
 
+    def wanted(self, step: int) -> bool:
+        """Returns whether a step is kept."""
+        return self._all or step in self._steps
+
     @contextmanager
     def keeping(self, step: int, algo: GRPO) -> Iterator[None]:
         """Keeps what is done inside if the step is wanted."""
-        if not (self._all or step in self._steps):
+        if not self.wanted(step):
             yield
             return
         with replacing(self._folder / f"step_{step:06d}") as staging:

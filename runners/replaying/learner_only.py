@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from ray.rllib.core import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
 
 from runners.rllib.config import GRPOSettings
 from runners.rllib.grpo import GRPO
 from runners.rllib.rl_module import PLACEHOLDER_SPACE
+from runners.run_folder.reading import read_run_config
+from runners.sampling.rollout import Rollout
+from runners.support.errors import UserError
+
+
+def learner_settings(run: Path) -> dict[str, Any]:
+    """Returns the settings of a run, without env runners and engines.
+
+    Raises:
+        UserError: If there is no run.
+        ValueError: If its configuration cannot be read; the message names the file.
+    """
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"There is no run in {run} (no config.yaml).")
+    settings = read_run_config(run)
+    settings["resources"] = {**settings["resources"], "num_env_runners": 0, "num_gpus_per_env_runner": 0}
+    settings["agents"] |= {"gpus_per_engine": None, "sleep_during_update": False}
+    return settings
 
 
 class LearnerOnly(GRPO):
@@ -25,6 +46,10 @@ class LearnerOnly(GRPO):
         """Takes the learners' state of a checkpoint, and the steps by which schedules go."""
         self._env_steps = num_env_steps_sampled
         self.learner_group.restore_from_path((checkpoint / COMPONENT_LEARNER_GROUP).resolve())
+
+    def advantages_of(self, rollouts: Sequence[Rollout]) -> np.ndarray:
+        """Returns [B] the advantages of rollouts; the learners must have the weights of before the update."""
+        return self._advantages(list(rollouts)).advantages
 
     @property
     def num_env_steps_sampled(self) -> int:

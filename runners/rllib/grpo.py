@@ -41,6 +41,7 @@ class GRPO(TextAlgorithm):
     Attributes:
         groups: Where a step's groups come from: sampled in the step, or ahead of it (`max_staleness`).
         trained_on: The rollouts of the last step.
+        advantages: Theirs.
     """
 
     @classmethod
@@ -87,7 +88,7 @@ class GRPO(TextAlgorithm):
             iteration: Steps before this one; with the seed it decides which groups share a minibatch.
         """
         self.trained_on = rollouts
-        advantages = self._advantages(rollouts)
+        self.advantages = advantages = self._advantages(rollouts)
         rng = np.random.default_rng([self.config.seed or 0, iteration, 1])
         self.update(build_train_batch(rollouts, advantages, self.config.batch_plan(), rng))
         return advantages

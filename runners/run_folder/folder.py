@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from tensorboardX import SummaryWriter
 
 from runners.run_folder.best import is_better
+from runners.run_folder.kept_rollouts import thinned
 from runners.run_folder.lock import locked
 from runners.run_folder.manifest import FORMAT, read_manifest, write_manifest
 from runners.run_folder.read_back import check_policy
@@ -24,7 +25,7 @@ from runners.run_folder.reading import complete_config, read_rows, read_run_conf
 from runners.support.atomic import clean, naming, replacing
 
 Save = Callable[[Path], Any]
-_CHECKPOINTS, _EVALUATION = "checkpoints", "evaluation.json"
+_CHECKPOINTS, _EVALUATION, _ROLLOUTS = "checkpoints", "evaluation.json", "rollouts.jsonl"
 _STEP = re.compile(r"step_(\d{6,})")
 
 
@@ -100,6 +101,19 @@ class RunFolder:
         """Appends completions to samples.jsonl."""
         _append(self.path / "samples.jsonl", samples)
 
+    def log_rollouts(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Appends the rows of `kept_rollouts` to rollouts.jsonl; steps are left out where there are too many.
+
+        Raises:
+            ValueError: For a line that is no row; the message names file and line.
+        """
+        path = self.path / _ROLLOUTS
+        _append(path, rows)
+        every = list(read_rows(path))
+        if len(kept := thinned(every)) < len(every):
+            with replacing(path) as staging:
+                _append(staging, kept)
+
     def metrics(self) -> list[dict[str, float]]:
         """Returns the rows of metrics.jsonl.
 
@@ -109,14 +123,14 @@ class RunFolder:
         return list(read_rows(self.path / "metrics.jsonl", numbers=True))
 
     def rewind(self, step: int) -> None:
-        """Drops the metrics and samples after `step`: those steps will be done again.
+        """Drops the metrics, samples and rollouts after `step`: those steps will be done again.
 
         Raises:
             ValueError: For a line that is no row; nothing is dropped then.
         """
         kept = {
             name: [row for row in read_rows(self.path / name) if row["step"] <= step]
-            for name in ("metrics.jsonl", "samples.jsonl")
+            for name in ("metrics.jsonl", "samples.jsonl", _ROLLOUTS)
         }
         for name, rows in kept.items():
             with replacing(self.path / name) as staging:

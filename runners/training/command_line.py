@@ -24,8 +24,11 @@ def train(run: Run) -> int:
     """Runs the steps; returns the exit code: 0, or 130 if interrupted."""
     from runners.preflight.look import preflight
     from runners.replaying.dumps import Dumps
+    from runners.reporting.last_line import report_line
+    from runners.reporting.run_report import write_run_report
     from runners.run_folder.ending import Ending
     from runners.run_folder.interrupts import Interrupts
+    from runners.run_folder.kept_rollouts import TokenTexts, kept_rows
     from runners.run_folder.metrics import metrics_row
     from runners.run_folder.opening import resume_command
     from runners.run_folder.plot import plot_learning_curve
@@ -45,6 +48,7 @@ def train(run: Run) -> int:
         progress.say(f"run folder: {folder.path}" + (f", resumed after step {run.first}" if run.checkpoint else ""))
         for note in run.notes:
             progress.say(f"note: {note}")
+        token_texts = TokenTexts(algo.config.policy_model, trust_remote_code=algo.config.trust_remote_code)
         started = time.monotonic()
         step, rows = run.first, folder.metrics()
         if step == 0:
@@ -73,6 +77,8 @@ def train(run: Run) -> int:
             if "evaluation" in result:
                 _show_evaluation(algo, folder, progress, row)
                 folder.save_best(row, algo.save_policy)
+            if trainer.dumps and ("evaluation" in result or dumps.wanted(step)):
+                folder.log_rollouts(kept_rows(step, algo.trained_on, algo.advantages.advantages, token_texts))
             if last or interrupted.seen or step % limits.checkpoint_interval == 0:
                 folder.save_checkpoint(
                     step, algo.save_to_path, algo.save_policy, config=settings, keep=limits.keep_checkpoints
@@ -80,6 +86,7 @@ def train(run: Run) -> int:
         folder.save_policy(algo.save_policy)
         picture = folder.path / "learning_curve.png"
         plot_learning_curve(rows, picture, f"{settings['preset']}, seed {settings['seed']}", problems)
+        progress.say(report_line(write_run_report, folder.path))
         progress.say(f"{time.monotonic() - started:.0f} s; policy: {folder.path / 'policy'}; curve: {picture}")
         if interrupted.seen:
             progress.say(f"Interrupted after step {step}. Go on: {resume_command(folder.path, trainer)}")
@@ -151,6 +158,7 @@ def _show_evaluation(algo: Any, folder: Any, progress: Any, row: dict[str, float
             "prompt": rollout.observation,
             "completion": rollout.text,
             "reward": rollout.reward,
+            "correct": rollout.correct,
             "finish_reason": rollout.finish_reason,
         }
         for rollout in algo.evaluation_rollouts[:NUM_SAMPLES_SHOWN]

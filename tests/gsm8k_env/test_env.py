@@ -36,6 +36,7 @@ def test_an_episode_is_one_step(env: GSM8KEnv) -> None:
         "index": 17,
         "split": "train",
         "dataset": "builtin",
+        "num_steps": problem.num_steps,
     }
     result = env.step(f"so the answer is \\boxed{{{problem.ground_truth}}}")
     assert result[:4] == ("", 1.0, True, False)

@@ -81,7 +81,7 @@ def test_no_step_is_wasted(envs: GSM8KVectorEnv) -> None:
 
 def test_the_layout_is_the_documented_one(envs: GSM8KVectorEnv) -> None:
     _, infos = envs.reset(seed=0)
-    reset_keys = ["question", "ground_truth", "index", "split", "dataset"]
+    reset_keys = ["question", "ground_truth", "index", "split", "dataset", "num_steps"]
     assert list(infos) == [name for key in reset_keys for name in (key, f"_{key}")]
     assert envs.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     infos = envs.step([""] * N)[4]

@@ -16,7 +16,8 @@ WITH_TESTS = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 def test_the_folder_holds_what_is_promised(finished):
     folder, output = finished
-    files = ("config.yaml", "provenance.json", "metrics.jsonl", "samples.jsonl", "learning_curve.png")
+    files = ("config.yaml", "provenance.json", "metrics.jsonl", "samples.jsonl", "rollouts.jsonl")
+    files += ("learning_curve.png", "report.html")
     policies = ("policy", "best", "checkpoints/step_000003/policy", "checkpoints/step_000004/policy")
     for name in (*files, *(f"{policy}/model.safetensors" for policy in policies)):
         assert (folder / name).stat().st_size > 0, name
@@ -58,6 +59,8 @@ def test_an_interrupted_run_goes_on_to_the_same_metrics(finished, tmp_path, numb
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed after step" in resumed.stdout
     assert rows(folder) == rows(straight)
+    for name in ("samples.jsonl", "rollouts.jsonl"):
+        assert (folder / name).read_bytes() == (straight / name).read_bytes()
 
 
 def test_a_finished_name_is_not_overwritten(finished, capsys):

@@ -59,7 +59,7 @@ def test_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(samples) == 40
     assert set(samples[0]) == {
         "index", "sample", "question", "ground_truth", "completion", "num_tokens", "finish_reason", "reward", "correct",
-        "num_turns", "batch", "truncated", "grades",
+        "num_turns", "num_steps", "batch", "truncated", "grades",
     }  # fmt: skip
     assert set(samples[0]["grades"]) == {"boxed", "strict", "flexible"}
     # The environment's reward and the flexible grade are one rule.

@@ -157,3 +157,26 @@ def test_another_number_of_learners_rounds_alone(grpo, capsys):
     out = capsys.readouterr().out
     (line,) = [line for line in out.splitlines() if line.lstrip().startswith("loss ")]
     assert abs(float(line.split()[-1])) < 1e-6
+
+
+@pytest.mark.slow
+def test_a_scored_dump_has_the_learners_logprobs_of_its_tokens(grpo, capsys):
+    """Its largest difference is the step's own statistic: every group of four is kept whole."""
+    from runners.reporting.command_line import main as report
+    from runners.run_folder.reading import read_rows
+
+    assert report([str(grpo), "--score-dumps"]) == 0
+    assert "scored" in capsys.readouterr().out
+    metrics = {row["step"]: row for row in read_rows(grpo / "metrics.jsonl")}
+    kept = {(row["step"], row["group_id"], row["member"]): row for row in read_rows(grpo / "rollouts.jsonl")}
+    for step in (1, 3):
+        rows = list(read_rows(grpo / "dumps" / f"step_{step:06d}" / "scored.jsonl"))
+        apart = np.concatenate([np.abs(row["rollout_logprob_diff"]) for row in rows])
+        assert len(rows) == 16
+        assert apart.max() == pytest.approx(metrics[step]["rollout_logprob_diff_max"], rel=0.5, abs=1e-7)
+        assert apart.mean() == pytest.approx(metrics[step]["rollout_logprob_diff_mean"], rel=0.5, abs=1e-7)
+        for row in rows:
+            del row["rollout_logprob_diff"]
+            assert row == kept[step, row["group_id"], row["member"]]
+    assert report([str(grpo), "--score-dumps"]) == 0
+    assert "scored" not in capsys.readouterr().out

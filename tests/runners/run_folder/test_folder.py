@@ -80,12 +80,13 @@ def test_a_config_that_is_none_is_one_sentence(folder, text, message):
         folder.read_config()
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "samples.jsonl"])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "samples.jsonl", "rollouts.jsonl"])
 @pytest.mark.parametrize("line", ["{\n", "[1]\n", '{"loss": 1}\n', "\xff\n"])
 def test_a_broken_line_is_named_and_nothing_is_dropped(folder, name, line):
     for step in (1, 2):
         folder.log({"step": step})
         folder.log_samples([{"step": step}])
+        folder.log_rollouts([{"step": step}])
     path = folder.path / name
     path.write_text('{"step": 1}\n' + line + '{"step": 2}\n', encoding="latin-1")
     before = {path: path.read_bytes() for path in folder.path.glob("*.jsonl")}

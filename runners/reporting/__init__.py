@@ -1,0 +1,1 @@
+"""report.html: what a run or an evaluation left, as one page that is opened from disk."""
