@@ -1,6 +1,9 @@
 import re
 
+import pytest
 
+
+@pytest.mark.slow
 def test_poses_ten_problems_and_counts_the_solved(run_example):
     printed = run_example("gym_loop")
     assert printed.count("[assistant]") == 10

@@ -24,6 +24,7 @@ def ray_of_this_module() -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_of_this_module")
 @pytest.mark.parametrize(
     ("env_config", "env_runners"),

@@ -1,17 +1,23 @@
 import shutil
 
 import pytest
+from filelock import FileLock
 
 from tests.runners.command_line import SMALL, run
 
 
 @pytest.fixture(scope="package")
-def finished(tmp_path_factory):
-    """A run of four steps from beginning to end."""
-    runs_dir = tmp_path_factory.mktemp("runs")
-    done = run(runs_dir, *SMALL, "--steps", 4, "--name", "straight")
-    assert done.returncode == 0, done.stderr
-    return runs_dir / "straight", done.stdout
+def finished(tmp_path_factory, worker_id):
+    """A run of four steps from beginning to end, made by whoever needs it first; and what it printed."""
+    base = tmp_path_factory.getbasetemp()
+    runs_dir = (base if worker_id == "master" else base.parent) / "finished"
+    printed = runs_dir / "stdout.txt"
+    with FileLock(f"{runs_dir}.lock"):
+        if not printed.exists():
+            done = run(runs_dir, *SMALL, "--steps", 4, "--name", "straight")
+            assert done.returncode == 0, done.stderr
+            printed.write_text(done.stdout, encoding="utf-8")
+    return runs_dir / "straight", printed.read_text(encoding="utf-8")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ def spoken(output):
     return [line for line in output.splitlines() if line.startswith("preflight: ")]
 
 
+@pytest.mark.slow
 def test_a_run_says_it_before_its_first_step(finished):
     _, output = finished
     (line,) = spoken(output)  # SMALL has max_tokens=16

@@ -104,6 +104,7 @@ def test_rollouts_come_back_as_they_were(tmp_path):
         assert read.rollout_logprobs.dtype == np.float32 and read.completion_token_ids == (5, 6, 7)
 
 
+@pytest.mark.slow
 def test_a_step_after_the_first_checkpoint_is_the_same_to_the_bit(grpo, capsys):
     assert main([str(grpo), "--step", "3"]) == 0
     out = capsys.readouterr().out
@@ -117,6 +118,7 @@ def test_another_loss_is_told_apart(grpo, capsys):
     assert "it differs" in out and "loss " in out and "29 of 29 weights differ" in out
 
 
+@pytest.mark.slow
 def test_what_is_not_the_same_fails(grpo, tmp_path, capsys):
     copy = tmp_path / "copy"
     shutil.copytree(grpo, copy)
@@ -128,6 +130,7 @@ def test_what_is_not_the_same_fails(grpo, tmp_path, capsys):
     assert "loss " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -85,6 +85,7 @@ def test_the_band_is_drawn_where_the_settings_are_those_of_the_preset(tmp_path):
     assert drawn[1.0] == []
 
 
+@pytest.mark.slow
 def test_a_hundred_steps_of_long_completions_stay_under_4_mb(tmp_path):
     folder = RunFolder(make_run(tmp_path / "long", steps=0))
     rng = np.random.default_rng(0)

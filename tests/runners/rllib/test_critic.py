@@ -108,6 +108,7 @@ def test_the_head_is_saved_but_neither_synced_nor_exported(build, tmp_path):
         assert set(file.keys()) == state.keys() - {"vf_head.weight", "vf_head.bias"}
 
 
+@pytest.mark.slow
 def test_resume_is_exact(build, tmp_path):
     def row(algo, step):
         return {name: value for name, value in metrics_row(algo.train(), step).items() if name not in TIMES}

@@ -21,6 +21,7 @@ def largest_difference(algo: GRPO) -> float:
     return algo.train()["learners"]["default_policy"]["rollout_logprob_diff_max"]
 
 
+@pytest.mark.slow
 def test_a_window_and_a_reference(build: Callable[[GRPOConfig], GRPO], tmp_path: Path) -> None:
     algo = build(config("Mistral", tmp_path, kl_coeff=0.1))
     updater = updater_of(algo)

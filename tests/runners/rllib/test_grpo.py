@@ -200,6 +200,7 @@ def test_an_error_inside_an_env_runner_reaches_the_user(build):
         build(config.env_runners(num_env_runners=1)).train()
 
 
+@pytest.mark.slow
 def test_resume_is_exact(build, tmp_path):
     config = small_config(minibatch_size=8)
     straight = build(config.copy())

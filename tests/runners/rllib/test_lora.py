@@ -31,6 +31,7 @@ def trained(build):
     return algo, rows
 
 
+@pytest.mark.slow
 def test_engines_get_base_and_adapter_merged(trained):
     algo, rows = trained
     base = named(AutoModelForCausalLM.from_pretrained(resolve_model("tiny")))
@@ -98,6 +99,7 @@ def test_the_reference_is_the_adapter_switched_off(build):
     assert all(p.requires_grad == ("lora_" in name) for name, p in updater.scorer.model.named_parameters())
 
 
+@pytest.mark.slow
 def test_resume_is_exact(build, trained, tmp_path):
     algo, _ = trained
     algo.save_to_path(tmp_path / "checkpoint")

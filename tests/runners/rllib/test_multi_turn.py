@@ -152,6 +152,7 @@ def test_the_dialogue_is_what_the_environment_said(build):
         assert rollout.correct or rollout.num_turns == 3
 
 
+@pytest.mark.slow
 def test_grpo_trains_and_evaluates_on_the_real_environment(build):
     algo = real_algo(build, minibatch_size=16, kl_coeff=1e-3)
     rows = [metrics_row(algo.train(), step) for step in (1, 2)]

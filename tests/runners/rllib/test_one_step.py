@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -14,6 +15,7 @@ from tests.runners.rllib.conftest import small_config
 SCRIPT = Path(__file__).parent.parent / "one_step.py"
 
 
+@pytest.mark.slow
 def test_a_step_without_ray_gives_the_same_weights_to_the_bit(
     build: Callable[[GRPOConfig], GRPO], tmp_path: Path
 ) -> None:

@@ -124,6 +124,7 @@ class TestPaths:
         with pytest.raises(ValueError, match="engine 'transformers' here: its agent takes 'object_store', 'ipc'"):
             build(small_config().agents(weight_transfer="collective"))
 
+    @pytest.mark.slow
     def test_an_engine_says_how_many_processes_hold_its_model_before_a_path_is_chosen(self, build, owned, monkeypatch):
         seen = []
 
