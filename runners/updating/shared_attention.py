@@ -21,21 +21,32 @@ _NAME = "shared_prompts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SharedPrompts:
-    """Where the parts of R rows of L tokens stand: S completions of up to C tokens behind prompts of up to P.
+class Completions:
+    """S completions of up to C tokens behind prompts of up to P.
 
     Attributes:
-        prompt_tokens: P; the first P places of every row, those behind a shorter prompt included.
         queries: [S, C] int64, places in the flattened [R * L] of each completion's tokens; 0 where there is none.
         keys: [S, P + C] int64, likewise of what each sees: its prompt and itself.
         visible: [S, 1, C, P + C] bool, which of these each of its tokens sees.
-        places: [R * L] int64, where each place's outcome stands among R * P prompt places and S * C of completions.
     """
 
-    prompt_tokens: int
     queries: torch.Tensor
     keys: torch.Tensor
     visible: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedPrompts:
+    """Where the parts of R rows of L tokens stand.
+
+    Attributes:
+        prompt_tokens: P; the first P places of every row, those behind a shorter prompt included.
+        completions: Those of like length together, so that little is padding.
+        places: [R * L] int64, where each place's outcome stands among R * P of prompts and all S * C of completions.
+    """
+
+    prompt_tokens: int
+    completions: tuple[Completions, ...]
     places: torch.Tensor
 
     @classmethod
@@ -47,28 +58,32 @@ class SharedPrompts:
         width = int(prompts.max())
         counts = torch.stack([(segments == number).sum(dim=1) for number in range(1, int(segments.max()) + 1)], dim=1)
         row, number = counts.nonzero(as_tuple=True)  # of each completion
-        counts_before = counts.cumsum(dim=1) - counts
         lengths = counts[row, number]
-        first = row * length + prompts[row] + counts_before[row, number]
-        own = torch.arange(int(lengths.max()), device=device)
+        first = row * length + prompts[row] + (counts.cumsum(dim=1) - counts)[row, number]
         seen = torch.arange(width, device=device)
-        exists = own < lengths[:, None]
-        queries = (first[:, None] + own) * exists
-        keys = torch.cat([(row[:, None] * length + seen).expand(-1, width), queries], dim=1)
-        of_prompt = (seen < prompts[row][:, None])[:, None, :].expand(-1, len(own), -1)
-        causal = (own[:, None] >= own)[None].expand(len(row), -1, -1)
-        places = torch.zeros(rows * length, dtype=torch.int64, device=device)
         prompt_places = torch.arange(rows, device=device)[:, None] * length + seen
+        places = torch.zeros(rows * length, dtype=torch.int64, device=device)
         places[prompt_places.flatten()] = torch.arange(rows * width, device=device)
-        outcomes = rows * width + torch.arange(queries.numel(), device=device).view_as(queries)
-        places[queries[exists]] = outcomes[exists]
-        return cls(
-            prompt_tokens=width,
-            queries=queries,
-            keys=keys,
-            visible=torch.cat([of_prompt, causal], dim=2)[:, None],
-            places=places,
-        )
+        completions, num_outcomes = [], rows * width
+        size = lengths.log2().ceil()  # up to twice as long, one call
+        for one in size.unique():
+            alike = (size == one).nonzero()[:, 0]
+            own = torch.arange(int(lengths[alike].max()), device=device)
+            exists = own < lengths[alike, None]
+            queries = (first[alike, None] + own) * exists
+            of_prompt = (seen < prompts[row[alike], None])[:, None, :].expand(-1, len(own), -1)
+            causal = (own[:, None] >= own)[None].expand(len(alike), -1, -1)
+            outcomes = num_outcomes + torch.arange(queries.numel(), device=device).view_as(queries)
+            places[queries[exists]] = outcomes[exists]
+            num_outcomes += queries.numel()
+            completions.append(
+                Completions(
+                    queries=queries,
+                    keys=torch.cat([prompt_places[row[alike]], queries], dim=1),
+                    visible=torch.cat([of_prompt, causal], dim=2)[:, None],
+                )
+            )
+        return cls(prompt_tokens=width, completions=tuple(completions), places=places)
 
 
 def shared_prompts(packed: PackedRows, device: torch.device) -> dict[str, Any]:
@@ -114,14 +129,17 @@ def shared_attention(
     of_prompts, _ = sdpa_attention_forward(
         module, query[:, :, first], key[:, :, first], value[:, :, first], None, **{**kwargs, "is_causal": True}
     )
-    of_completions = grouped_attention(
-        _taken(query, shared_prompts.queries),
-        _taken(key, shared_prompts.keys),
-        _taken(value, shared_prompts.keys),
-        shared_prompts.visible,
-        kwargs.get("scaling"),
-    )
-    outcomes = torch.cat([of_prompts.flatten(0, 1), of_completions.flatten(0, 1)])
+    of_completions = [
+        grouped_attention(
+            _taken(query, alike.queries),
+            _taken(key, alike.keys),
+            _taken(value, alike.keys),
+            alike.visible,
+            kwargs.get("scaling"),
+        )
+        for alike in shared_prompts.completions
+    ]
+    outcomes = torch.cat([outcome.flatten(0, 1) for outcome in (of_prompts, *of_completions)])
     rows, _, length, _ = query.shape
     return outcomes.index_select(0, shared_prompts.places).unflatten(0, (rows, length)), None
 

@@ -54,7 +54,10 @@ def test_every_place_of_the_rows_has_an_outcome_of_its_own():
     full = torch.as_tensor(packed.segments).flatten() >= 0
     places = shared.places[full]
     assert len(places.unique()) == int(full.sum())
-    assert shared.prompt_tokens == 9 and shared.queries.shape == (6, 7) and shared.keys.shape == (6, 16)
+    assert shared.prompt_tokens == 9
+    # Completions of 1; of 2; of 3 and 4; of 6 and 7.
+    assert [tuple(alike.queries.shape) for alike in shared.completions] == [(1, 1), (1, 2), (2, 4), (2, 7)]
+    assert [tuple(alike.keys.shape) for alike in shared.completions] == [(1, 10), (1, 11), (2, 13), (2, 16)]
 
 
 def test_the_models_layers_take_it():
