@@ -92,8 +92,9 @@ class BackgroundSampler:
         """Begins groups; `collect` gives them back. Raises as `Sampler.begin` does."""
         with self._taking_turns():
             groups = {group.reset.group_id: group for group in self._sampler.begin(request)}
-            self._groups |= groups
-            self._too_long |= {reset.group_id for reset in request.resets} - groups.keys()
+            with self._news:
+                self._groups |= groups
+                self._too_long |= {reset.group_id for reset in request.resets} - groups.keys()
 
     def collect(self, wanted: Sequence[int], timeout_s: float) -> Collected:
         """Returns what has become of groups, once there is anything to say or `timeout_s` is over.
@@ -106,15 +107,15 @@ class BackgroundSampler:
             Exception: What ended the thread's last round, as it was raised; its groups are unknown from then on.
         """
         self._end_if_hung()
-        too_long, self._too_long = sorted(self._too_long), set()
-        unknown = sorted(set(wanted) - self._groups.keys() - set(too_long))
         with self._news:
-            self._news.wait_for(lambda: too_long or unknown or self._error or self._ended(), timeout_s)
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
-        groups = [self._groups.pop(number) for number in self._ended()]
-        idle_s, self._idle_s = self._idle_s, 0.0
+            unknown = sorted(set(wanted) - self._groups.keys() - self._too_long)
+            self._news.wait_for(lambda: self._too_long or unknown or self._error or self._ended(), timeout_s)
+            error, self._error = self._error, None
+            if error is not None:
+                raise error
+            groups = [self._groups.pop(number) for number in self._ended()]
+            too_long, self._too_long = sorted(self._too_long), set()
+            idle_s, self._idle_s = self._idle_s, 0.0
         return Collected(
             groups=[
                 SampledGroup(
@@ -184,10 +185,11 @@ class BackgroundSampler:
             self._news.notify_all()
 
     def _forget_open(self) -> None:
-        self._groups = {number: group for number, group in self._groups.items() if not group.num_open}
+        with self._news:
+            self._groups = {number: group for number, group in self._groups.items() if not group.num_open}
 
     def _ended(self) -> list[int]:
-        return [number for number, group in list(self._groups.items()) if not group.num_open]
+        return [number for number, group in self._groups.items() if not group.num_open]
 
     @contextmanager
     def _taking_turns(self) -> Iterator[None]:
