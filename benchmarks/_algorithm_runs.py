@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from agents import Agent, SamplingParams
+from runners.published import algorithm_settings
 from runners.rllib.grpo import GRPO, GRPOConfig
 from runners.sampling.environments import Environments
 from runners.sampling.problems import evaluation_resets
 from runners.sampling.rollout import SampleRequest
 from runners.sampling.sampler import Sampler
-from runners.settings import algorithm_settings
 from runners.support.atomic import replacing
 
 MODEL = "tiny"

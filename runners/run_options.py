@@ -13,8 +13,9 @@ from typing import Any
 
 from runners.objectives.algorithms import command_line_help
 from runners.presets.loading import load_preset, preset_names
+from runners.published import algorithm_settings
 from runners.run_settings import ResourceSettings, RunSettings
-from runners.settings import AGENT_NOUNS, RUN_NOUNS, TRAINING_NOUNS, algorithm_settings
+from runners.settings import AGENT_NOUNS, RUN_NOUNS, TRAINING_NOUNS
 from runners.support.assignments import assignments
 from runners.support.parser import OneLineParser
 from runners.support.settings import fields_of, from_mapping, tables

@@ -12,7 +12,7 @@ from runners.objectives.objective import ObjectiveConfig
 from runners.objectives.reductions import Aggregation
 from runners.run_settings import ResourceSettings, RunSettings
 from runners.support.schedules import SCHEDULE_WORDS, Schedule, scheduled
-from runners.support.settings import Settings, default_of, fields_of, not_negative, setting, share
+from runners.support.settings import Settings, not_negative, setting, share
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 InFlight = Literal["finish", "continue"]
@@ -282,31 +282,3 @@ SUPERVISED_SETTINGS = frozenset({
     "lr", "update_timeout_s", "grad_clip", "adam_betas", "adam_epsilon", "weight_decay",
     "micro_batch_tokens", "max_logits", "share_prompts", "fully_shard", "gradient_checkpointing",
 })  # fmt: skip
-
-
-def algorithm_settings(name: str) -> dict[str, Any]:
-    """Returns all settings that a published algorithm decides on: its own, and the defaults where it is silent.
-
-    Raises:
-        ValueError: For an unknown algorithm.
-    """
-    if not isinstance(name, str):
-        raise ValueError(f"algorithm={name!r}, but it must be a name of docs/algorithms.md.")
-    silent = {n: default_of(f) for n, f in fields_of(TRAINING_NOUNS).items() if f.metadata["published"]}
-    return {**silent, **ALGORITHMS.lookup(name).settings}
-
-
-def algorithm_table() -> str:
-    """Returns the table of the published algorithms, as docs/algorithms.md shows it."""
-    lines = [
-        "| name | advantage; loss of a token | surrogate | aggregation | KL | what to expect |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, spec in ALGORITHMS.items():
-        chosen = algorithm_settings(name)
-        kl = "{kl_estimator} in the {kl_placement}, {kl_coeff:g}".format(**chosen) if chosen["kl_coeff"] else "none"
-        lines.append(
-            f"| [`{name}`]({spec.paper}) | {spec.formula} | {chosen['surrogate']} | {chosen['aggregation']} | {kl} "
-            f"| {spec.expect} |"
-        )
-    return "\n".join(lines)

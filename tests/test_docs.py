@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from runners.objectives.algorithms import ALGORITHMS
-from runners.settings import AGENT_NOUNS, RUN_NOUNS, TRAINING_NOUNS, algorithm_table
+from runners.published import algorithm_table
+from runners.settings import AGENT_NOUNS, RUN_NOUNS, TRAINING_NOUNS
 from runners.support.settings import fields_of, tables
 
 ROOT = Path(__file__).resolve().parent.parent

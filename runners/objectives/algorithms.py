@@ -22,7 +22,7 @@ class AlgorithmSpec:
             ratio.
         expect: What it is good for, or what to look out for, in a line.
         settings: Of `GRPOConfig.training`, where the paper decides on them. Of the others, all that an algorithm could
-            decide on have their defaults; see `runners.settings.algorithm_settings`. Sizes, lengths, temperature,
+            decide on have their defaults; see `runners.published.algorithm_settings`. Sizes, lengths, temperature,
             learning rate, epochs and max_refills are left to the user.
     """
 

@@ -12,6 +12,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from agents import SamplingParams
+from runners.published import algorithm_settings
 from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.learner import GRPOLearner
 from runners.rllib.rl_module import PLACEHOLDER_SPACE, TextPolicyModule
@@ -26,7 +27,6 @@ from runners.settings import (
     PolicySettings,
     SamplingSettings,
     UpdateSettings,
-    algorithm_settings,
 )
 from runners.support.settings import default_of, fields_of, unknown_setting
 from runners.updating.batch import BatchPlan

@@ -14,7 +14,7 @@ from runners.objectives.logprobs import completion_logprobs
 from runners.objectives.objective import ObjectiveConfig, ObjectiveInputs, policy_loss
 from runners.objectives.reductions import sequence_loss_weights
 from runners.objectives.stats import PolicyStats
-from runners.settings import algorithm_settings
+from runners.published import algorithm_settings
 from tests.runners.objectives.masks import loss_mask_from_lengths
 
 try:

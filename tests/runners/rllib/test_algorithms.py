@@ -25,9 +25,10 @@ from runners.objectives.algorithms import ALGORITHMS, AlgorithmSpec
 from runners.objectives.gae import Moments, generalized_advantages, token_rewards, whiten
 from runners.objectives.kl import kl_in_reward
 from runners.objectives.objective import ObjectiveConfig, ObjectiveInputs, policy_loss
+from runners.published import algorithm_settings
 from runners.rllib.grpo import GRPO, GRPOConfig
 from runners.sampling.rollout import Rollout
-from runners.settings import AdvantageSettings, algorithm_settings
+from runners.settings import AdvantageSettings
 from runners.updating.batch import BatchPlan, build_train_batch
 
 L = log(2)
