@@ -12,6 +12,7 @@ BLOCKS = re.findall(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", BLOCKS, ids=[block.splitlines()[0] for block in BLOCKS])
 def test_block(block: str, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, object] = {}

@@ -43,6 +43,7 @@ def test_large_messages_pass(process: EngineProcess) -> None:
     assert process.call("echo", "x" * 5_000_000) == "x" * 5_000_000
 
 
+@pytest.mark.slow
 def test_progress_holds_the_time_limit_off(process: EngineProcess) -> None:
     process.call("begin", "slow", 4.0)
     assert process.poll(10.0) == ["slow"]
@@ -106,6 +107,7 @@ def test_silence_is_a_hang(process: EngineProcess) -> None:
     assert group_ends(process.pid)
 
 
+@pytest.mark.slow
 def test_a_stopped_engine_that_reads_nothing_cannot_block_the_caller(process: EngineProcess) -> None:
     os.killpg(process.pid, signal.SIGSTOP)
     began = time.monotonic()

@@ -19,6 +19,7 @@ def finished(tmp_path_factory):
     return runs_dir / "straight"
 
 
+@pytest.mark.slow
 def test_the_folder_holds_what_grpo_leaves(finished):
     for name in (
         "provenance.json",

@@ -63,6 +63,7 @@ def test_own_tokens_of_all_turns_get_an_advantage_and_the_environments_none(buil
     algo.train()
 
 
+@pytest.mark.slow
 def test_the_value_loss_falls_on_a_batch_that_stays(build):
     algo = build(ppo_config(lr=1e-6, vf_lr=3e-3))
     _, columns = sampled(algo)
