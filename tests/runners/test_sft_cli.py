@@ -47,6 +47,7 @@ def test_a_run_that_stopped_goes_on_to_the_same_metrics(finished, tmp_path):
     assert ours == theirs
 
 
+@pytest.mark.slow
 def test_the_other_script_is_named(finished, capsys):
     assert grpo.main(["--resume", str(finished)]) == 1
     error = capsys.readouterr().err
