@@ -171,7 +171,7 @@ def test_c24_a_killed_env_runner_is_restarted_and_the_step_repeated(build):
     algo.train()
     calls = [functools.partial(_die_once, marker=algo.logdir + "/died")] * 2
     env_runners = EnvRunners(algo.env_runner_group, "", timeout_s=60)
-    answers = env_runners.share_out(calls, restore=algo._restore_and_deliver)
+    answers = env_runners.share_out(calls, restore=algo.restore_and_deliver)
     assert answers == [1, 1]  # both came from env runners with the current weights
     deadline = time.monotonic() + 120  # Ray takes its time to start the process anew; steps go on meanwhile
     while (row := metrics_row(algo.train(), 2))["num_env_runner_restarts"] == 0:

@@ -32,7 +32,7 @@ def weights(algo):
     return algo.get_state()["learner_group"]["learner"]["rl_module"][DEFAULT_MODULE_ID]
 
 
-def assert_close(ours, theirs, atol=1e-6):
+def assert_close(ours, theirs, atol=5e-6):
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=2e-5, atol=atol, err_msg=name)
