@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from operator import methodcaller
@@ -15,8 +14,6 @@ from runners.asynchrony.pending import PendingGroups
 from runners.sampling.problems import ProblemSampler
 from runners.sampling.refills import StepSample
 from runners.sampling.rollout import GroupReset, Rollout, SampleRequest
-
-logger = logging.getLogger(__name__)
 
 _COLLECT_S = 0.1
 _MAX_FAILURES = 4

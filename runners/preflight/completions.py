@@ -11,7 +11,8 @@ from runners.settings import SamplingSettings
 
 # Of completions cut by max_tokens: more than this share is a fault.
 _CUT_SHARE = 0.25
-_LEAST_GROUPS = 2  # of which something is said: one alone may be equal by chance
+LEAST_GROUPS = 2
+"""Groups of which something is said: one alone may be equal by chance."""
 _SHOWN = 60  # characters of a completion's end
 _WARM_START = "a warm start on solutions (python runners/sft.py)"
 
@@ -60,7 +61,7 @@ def _groups(rollouts: Sequence[Rollout]) -> Iterator[str]:
         if not math.isnan(rollout.reward):
             groups[rollout.group_id].append(rollout.reward)
     compared = [rewards for rewards in groups.values() if len(rewards) > 1]
-    if len(compared) < _LEAST_GROUPS or any(len(set(rewards)) > 1 for rewards in compared):
+    if len(compared) < LEAST_GROUPS or any(len(set(rewards)) > 1 for rewards in compared):
         return
     values = {reward for rewards in compared for reward in rewards}
     teaches = f"every group is equal ({len(compared)} of {len(compared)}), and a group of equal rewards teaches nothing"

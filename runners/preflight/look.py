@@ -9,7 +9,7 @@ from typing import Any
 
 from agents.models import resolve_model
 from agents.text import load_tokenizer
-from runners.preflight.completions import faults_of_completions
+from runners.preflight.completions import LEAST_GROUPS, faults_of_completions
 from runners.preflight.duration import faults_of_time
 from runners.preflight.memory import faults_of_memory, memory_of
 from runners.preflight.prompts import faults_of_prompts, faults_of_template
@@ -20,7 +20,6 @@ from runners.sampling.summaries import rollout_summary
 from runners.settings import SamplingSettings
 
 _COMPLETIONS = 32
-_LEAST_GROUPS = 2  # one alone says nothing of groups
 
 
 def preflight(algo: Any, run: RunSettings, evaluation: Mapping[str, float], evaluation_s: float) -> list[str]:
@@ -42,7 +41,7 @@ def preflight(algo: Any, run: RunSettings, evaluation: Mapping[str, float], eval
     config = algo.config
     sampling: SamplingSettings = config.noun(SamplingSettings)
     size = sampling.group_size
-    problems = _problems_of_step_2(algo, min(sampling.num_prompts, max(_LEAST_GROUPS, math.ceil(_COMPLETIONS / size))))
+    problems = _problems_of_step_2(algo, min(sampling.num_prompts, max(LEAST_GROUPS, math.ceil(_COMPLETIONS / size))))
     solutions = bool(config.needs_solutions)
     started = time.perf_counter()
     if solutions:

@@ -107,8 +107,9 @@ class TextEnvRunner(EnvRunner, Checkpointable):
 
     def stop(self) -> None:
         """Closes the environments and the engine."""
-        if isinstance(getattr(self, "_sampler", None), BackgroundSampler):
-            self._sampler.close()
+        sampler = getattr(self, "_sampler", None)  # none where there is no engine
+        if isinstance(sampler, BackgroundSampler):
+            sampler.close()
         self.environments.close()
         if self.agent is not None:
             self.agent.close()

@@ -139,11 +139,8 @@ class Sampler:
         self._waiting = []
         self._completing = {}
 
-    def close(self) -> None:
-        """Does nothing: no thread works for it."""
-
     def loading_weights(self) -> AbstractContextManager[None]:
-        """Weights are taken, and an engine started anew, within this: here they come between requests anyhow."""
+        """Weights are taken within this: here they come between requests anyhow."""
         return nullcontext()
 
     def probe(self, sampling: SamplingParams, prompts: Sequence[Sequence[int]] | None = None) -> list[SampledTokens]:
@@ -191,17 +188,15 @@ class Sampler:
     def _submit(self) -> None:
         """Has the next turn of the waiting episodes completed: those in a row that have the same ids together."""
         waiting, self._waiting = self._waiting, []
-        requests = {id(self._groups[episode].request): self._groups[episode].request for episode in waiting}
-        for key, request in requests.items():
-            own = [episode for episode in waiting if id(self._groups[episode].request) == key]
-            first = [episode for episode in own if not episode.turn]
-            self._submit_alike(first, request, request.sampling.n)
-            self._submit_alike([episode for episode in own if episode.turn], request, 1)
+        alike: dict[tuple[int, bool], list[Episode]] = {}
+        for episode in waiting:
+            alike.setdefault((id(self._groups[episode].request), episode.turn > 0), []).append(episode)
+        for episodes in alike.values():
+            request = self._groups[episodes[0]].request
+            self._submit_alike(episodes, request, 1 if episodes[0].turn else request.sampling.n)
 
     def _submit_alike(self, episodes: Sequence[Episode], request: SampleRequest, n: int) -> None:
         """Submits episodes of which each n in a row have the same ids."""
-        if not episodes:
-            return
         asked = episodes[::n]  # member 0 of each group, whose seed plus j is member j's
         seeds = tuple(
             sequence_seed(request.seed, request.env, episode.group_id, episode.turn) + episode.member
