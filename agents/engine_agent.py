@@ -25,7 +25,7 @@ from agents.text import TextAgent, check_prompts
 from agents.transformers_agent.loading import DtypeName, context_length, parameter_shapes
 from agents.values import AtLeast1, Seconds
 from agents.weight_loader import WeightPart
-from agents.weight_sources import Arrays, WeightsFile, WeightSource
+from agents.weight_sources import RemoteSource, WeightsFile, WeightSource
 from agents.weights import TensorSpec, check_specs, weights_folder
 
 logger = logging.getLogger(__name__)
@@ -183,8 +183,9 @@ class EngineAgent(TextAgent):
     def load_weights(self, source: WeightSource, policy_version: int) -> None:
         """Replaces the weights (Hugging Face names) and drops every cache made with the old ones.
 
-        Names, shapes and types are checked here first: an engine accepts unknown names silently, or dies. Arrays become
-        a file, in shared memory where there is room; the other sources travel on to the engine's process unopened.
+        Names, shapes and types are checked here first: an engine accepts unknown names silently, or dies. Files, handles
+        and broadcasts travel on to the engine's process unopened; arrays, Ray's among them, become a file, in shared
+        memory where there is room.
 
         Raises:
             ValueError: For an unknown or missing name or a wrong shape; nothing is changed then.
@@ -230,9 +231,9 @@ class EngineAgent(TextAgent):
 
 
 @contextmanager
-def _for_another_process(source: WeightSource) -> Iterator[Any]:
-    """Yields the source as a `RemoteSource`."""
-    if not isinstance(source, Arrays):
+def _for_another_process(source: WeightSource) -> Iterator[RemoteSource]:
+    """Yields a source that can travel on: whatever else holds tensors becomes a file."""
+    if isinstance(source, RemoteSource):
         yield source
         return
     with weights_folder(list(source.tensors())) as folder:

@@ -86,9 +86,9 @@ def kill(case: Case, python: str, folder: Path, instant: float, expected: list[d
         victims = command.processes(case.is_victim, second=case.second_node)
         random.Random(instant).choice(victims).kill()
         killed, had = time.monotonic(), len(command.rows())
-        code = command.wait_for(lambda: len(command.rows()) > had)
+        command.wait_for(lambda: len(command.rows()) > had)
         wait_s = time.monotonic() - killed
-        ended = command.wait_for(lambda: False)
+        code = ended = command.wait_for(lambda: False)
         left = command.left_after(_LEFT_S)
         kept = had - 1
         if ended:

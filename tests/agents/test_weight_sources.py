@@ -219,6 +219,20 @@ class FileAgent(EngineAgent):
         raise NotImplementedError
 
 
+class Stored(WeightSource):
+    """Of a class that `agents` does not know, as that of Ray's object store is."""
+
+    def tensors(self, worker: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
+        yield from (("a", torch.ones(512, 512)), ("b", torch.zeros(512, 512)))
+
+
+def test_a_source_that_cannot_travel_on_becomes_a_file() -> None:
+    agent = FileAgent()
+    agent.load_weights(Stored(specs=specs_of(dict(Stored(specs=()).tensors()))), 5)
+    assert agent.backend.kind is WeightsFile
+    assert {name: tensor.unique().tolist() for name, tensor in agent.backend.given.items()} == {"a": [1], "b": [0]}
+
+
 def test_the_file_is_the_only_copy_of_arrays_for_an_engine() -> None:
     arrays = {name: read_only(np.full((512, 512), value, np.float32)) for name, value in (("a", 1), ("b", 2))}
     agent = FileAgent()
