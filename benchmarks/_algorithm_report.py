@@ -7,11 +7,13 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from _algorithm_runs import LEVELS, Protocol, RunKey
+from _algorithm_runs import RunKey
+from _protocol import TASKS, Protocol
 from _run_statistics import bootstrap, interquartile_mean, probability_of_improvement, share
 
 BASELINE = "grpo"
 THRESHOLDS = np.linspace(0.0, 1.0, 101)
+_WORK = ("tokens", "steps", "env_steps", "train_s", "cpu_s")
 
 Record = Mapping[str, Any]
 
@@ -41,11 +43,16 @@ def algorithm_figures(
         protocol: What the runs have in common.
     """
     grid = np.linspace(0, protocol.token_budget, protocol.curve_points + 1)
-    return {name: _figures(records, runs.get(BASELINE), start, grid) for name, records in runs.items()}
+    levels = TASKS[protocol.task].levels
+    return {name: _figures(records, runs.get(BASELINE), start, grid, levels) for name, records in runs.items()}
 
 
 def _figures(
-    records: Sequence[Record], baseline: Sequence[Record] | None, start: Record, grid: np.ndarray
+    records: Sequence[Record],
+    baseline: Sequence[Record] | None,
+    start: Record,
+    grid: np.ndarray,
+    levels: Sequence[int],
 ) -> dict[str, Any]:
     sampled = _scores(records, "sampled")
     curves = np.stack([_curve(record, start, grid) for record in records], axis=1)  # [K, R, T]
@@ -55,11 +62,14 @@ def _figures(
         "seeds": [record["key"]["seed"] for record in records],
         "sampled": bootstrap(interquartile_mean, sampled).to_json(),
         "greedy": bootstrap(interquartile_mean, _scores(records, "greedy")).to_json(),
-        "sampled_by_level": dict(zip(map(str, LEVELS), sampled.mean(axis=0).tolist(), strict=True)),
+        "sampled_by_level": dict(zip(map(str, levels), sampled.mean(axis=0).tolist(), strict=True)),
         "better_than_baseline": _better(records, baseline),
-        "tokens": fmean(record["tokens"] for record in records),
-        "steps": fmean(record["steps"] for record in records),
-        "train_s": fmean(record["train_s"] for record in records),
+        "area": bootstrap(interquartile_mean, _areas(curves)).to_json(),
+        "fall": bootstrap(interquartile_mean, _falls(curves)).to_json(),
+        "entropy": _mean([record["scores"].get("entropy") for record in records]),
+        "labels": records[0].get("labels", "rewards"),
+        "tokens_counted": all(record.get("tokens_counted", True) for record in records),
+        **{name: _mean([record.get(name) for record in records]) for name in _WORK},
         "diverged": {str(record["key"]["seed"]): record["diverged"] for record in records if record["diverged"]},
         "curve": {"tokens": grid.tolist(), **bootstrap(interquartile_mean, curves).to_json()},
         "profile": bootstrap(share, sampled > THRESHOLDS[:, None, None]).to_json(),
@@ -79,6 +89,22 @@ def _curve(record: Record, start: Record, grid: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(grid, tokens, level) for level in levels], axis=-1)
 
 
+def _areas(curves: np.ndarray) -> np.ndarray:
+    """Returns [R, T]: mean accuracy over the budget, from curves [K, R, T] at equal distances."""
+    return (curves[1:] + curves[:-1]).mean(axis=0) / 2
+
+
+def _falls(curves: np.ndarray) -> np.ndarray:
+    """Returns [R, T]: how far a curve [K, R, T] lies at most below its best point before."""
+    return (np.maximum.accumulate(curves) - curves).max(axis=0)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Returns the mean; None where a run does not say."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
+
+
 def _better(records: Sequence[Record], baseline: Sequence[Record] | None) -> dict[str, Any] | None:
     """Returns P(better than the baseline), over the seeds that both have; None without two such seeds."""
     if baseline is None or baseline is records:
@@ -94,16 +120,30 @@ def _better(records: Sequence[Record], baseline: Sequence[Record] | None) -> dic
 def table(figures: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns the table in Markdown, the best sampled score first."""
     lines = [
-        f"| algorithm | seeds | sampled IQM | greedy IQM | P(better than {BASELINE}) | tokens | steps | train s |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| algorithm | seeds | sampled IQM | greedy IQM | P(better than {BASELINE}) | area | largest fall | entropy "
+        "| learns from | tokens | steps | env steps | train s | processor s |",
+        "|---" * 14 + "|",
     ]
     for name, row in by_score(figures):
         better = "-" if row["better_than_baseline"] is None else _shown(row["better_than_baseline"], 2)
-        scores = f"{_shown(row['sampled'], 3)} | {_shown(row['greedy'], 3)} | {better}"
-        work = f"{row['tokens']:,.0f} | {row['steps']:.0f} | {row['train_s']:.0f}"
         seeds = f"{len(row['seeds'])}" + (f" ({len(row['diverged'])} diverged)" if row["diverged"] else "")
-        lines.append(f"| {name} | {seeds} | {scores} | {work} |")
+        cells = [
+            *(name, seeds, _shown(row["sampled"], 3), _shown(row["greedy"], 3), better),
+            *(
+                f"{row['area']['value']:.3f}",
+                f"{row['fall']['value']:.3f}",
+                _number(row["entropy"], ".2f"),
+                row["labels"],
+            ),
+            _number(row["tokens"], ",.0f") + ("" if row["tokens_counted"] else " (its own count)"),
+            *(_number(row[name], ",.0f") for name in ("steps", "env_steps", "train_s", "cpu_s")),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def by_score(figures: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -30,7 +30,7 @@ class Command:
     """
 
     def __init__(self, python: str, arguments: list[str], folder: Path, nodes: Nodes | None = None) -> None:
-        self._folder, self._nodes = folder, nodes
+        self._folder, self._nodes, self._sessions = folder, nodes, set[int]()
         command = [python, str(ROOT / "runners" / "grpo.py"), *arguments]
         if nodes is not None:
             self._process = nodes.start(0, command, NODE_RESOURCES='{"engine": 1}')
@@ -58,9 +58,17 @@ class Command:
     def processes(
         self, is_wanted: Callable[[psutil.Process], bool] = lambda process: True, *, second: bool = False
     ) -> list[psutil.Process]:
-        """Returns those that this start has begun and that still live, of its session; or the second node's."""
-        session = self._second.pid if second else self._process.pid
-        return [process for process in psutil.process_iter() if _is_in(process, session) and is_wanted(process)]
+        """Returns those that this start has begun and that still live, an engine's session of its own included."""
+        if second:
+            on_second = [process for process in psutil.process_iter() if _session(process) == self._second.pid]
+            return [process for process in on_second if is_wanted(process)]
+        self._sessions.add(self._process.pid)
+        while True:
+            found = [process for process in psutil.process_iter() if _session(process) in self._sessions]
+            more = {_session(child) for process in found for child in _children(process)} - {None}
+            if more <= self._sessions:
+                return [process for process in found if is_wanted(process)]
+            self._sessions.update(session for session in more if session)
 
     def wait_for(self, condition: Callable[[], bool]) -> int | None:
         """Waits until a condition holds or the command has ended; returns the exit code, None while it runs.
@@ -83,11 +91,19 @@ class Command:
         return sorted(process.name() for process in left)
 
 
-def _is_in(process: psutil.Process, session: int) -> bool:
+def _session(process: psutil.Process) -> int | None:
+    """Returns its session; None if it has ended."""
     try:
-        return os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE
+        return None if process.status() == psutil.STATUS_ZOMBIE else os.getsid(process.pid)
     except (ProcessLookupError, psutil.NoSuchProcess):
-        return False
+        return None
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def comparable(row: dict[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ _RUNS = RESULTS / "kills_runs"
 _STEPS = 5
 _LEFT_S = 30.0
 _FIRST_STEP_S = 1.0
+_TOO_LATE = 0.2  # steps
 _PHASES = ("sample_s", "update_s", "sync_s")
 _OPTIONS = (
     f"--steps {_STEPS} --eval-interval 0 --eval-problems 4 --checkpoint-interval 1 --num-threads 1 --name run "
@@ -70,11 +71,14 @@ def left_alone(case: Case, python: str, folder: Path) -> list[dict[str, Any]]:
             nodes.close()
 
 
-def kill(case: Case, python: str, folder: Path, instant: float, expected: list[dict[str, Any]]) -> dict[str, Any]:
+def kill(
+    case: Case, python: str, folder: Path, instant: float, expected: list[dict[str, Any]]
+) -> dict[str, Any] | None:
     """Kills one process of a run at an instant, counted in steps, and sees the run to its end.
 
     Returns:
-        The figures of the kill; `clean` where the run ends with 0 and every row is that of the run left alone.
+        The figures of the kill; `clean` where the run ends with 0 and every row is that of the run left alone. None if
+        there was no such process, since this run's last step was quicker than the one before.
     """
     command, nodes = started(case, python, folder)
     try:
@@ -84,6 +88,8 @@ def kill(case: Case, python: str, folder: Path, instant: float, expected: list[d
         before = command.rows()[-1] if step else dict.fromkeys(_PHASES, _FIRST_STEP_S / len(_PHASES))
         time.sleep((instant - step) * sum(before[name] for name in _PHASES))
         victims = command.processes(case.is_victim, second=case.second_node)
+        if not victims:
+            return None
         random.Random(instant).choice(victims).kill()
         killed, had = time.monotonic(), len(command.rows())
         command.wait_for(lambda: len(command.rows()) > had)
@@ -123,8 +129,12 @@ def kills_of(name: str, python: str, count: int, seed: int) -> list[dict[str, An
             if not alone.exists():
                 with _folder() as folder:
                     _write(alone, left_alone(CASES[name], python, folder))
-            with _folder() as folder:
-                _write(path, kill(CASES[name], python, folder, instant, json.loads(alone.read_text())))
+            found = None
+            while found is None:
+                with _folder() as folder:
+                    found = kill(CASES[name], python, folder, instant, json.loads(alone.read_text()))
+                instant -= _TOO_LATE
+            _write(path, found)
         done.append(json.loads(path.read_text()))
         print(name, number, done[-1], flush=True)
     return done

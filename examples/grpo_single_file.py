@@ -19,7 +19,7 @@ import argparse
 import itertools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,46 +145,53 @@ def accuracy(model: Any, tokenizer: Any, envs: Any, temperature: float, max_toke
 # ---- 6. The algorithm (algorithm 1 of https://arxiv.org/abs/2402.03300) ----
 
 
-def train(args: argparse.Namespace) -> list[dict[str, float]]:
-    """Trains for `args.steps` steps; returns the metrics of each, step 0 being the evaluation before the first."""
-    torch.manual_seed(args.seed)
-    model, tokenizer = load_policy(args.model)
+def train(args: argparse.Namespace, model: Any, tokenizer: Any, envs: Any) -> Iterator[dict[str, float]]:
+    """Trains for `args.steps` steps on problems of `envs`, N * G copies; yields the metrics of each."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.95), weight_decay=0.0)
     rows = args.num_prompts * args.group_size
-    envs: Any = gym.make_vec("GSM8K-v0", num_envs=rows, dataset=args.dataset)
-    eval_envs: Any = gym.make_vec("GSM8K-v0", num_envs=args.eval_problems, dataset=args.dataset, split="test")
     # Every problem once an epoch, in an order drawn anew for each.
     epochs = (np.random.default_rng([args.seed, epoch]).permutation(envs.num_problems) for epoch in itertools.count())
     problems = itertools.chain.from_iterable(epochs)
 
+    for step in range(1, args.steps + 1):
+        started = time.perf_counter()
+        # G completions of each of N problems, from the policy as it stands: it is pi_old now.
+        index = np.repeat(list(itertools.islice(problems, args.num_prompts)), args.group_size)
+        observations, _ = envs.reset(options={"index": index})
+        samples, texts = sample(model, tokenizer, observations, args.temperature, args.max_tokens)
+        with torch.no_grad():
+            old_logprobs = logprobs(model, samples, args.temperature)
+        # The environment rewards each: 1 for the right number, else 0.
+        rewards = torch.tensor(envs.step(texts)[1], dtype=torch.float32, device=model.device)
+        advantages = group_advantages(rewards.view(args.num_prompts, args.group_size)).flatten()
+        # A few optimizer steps on them; after the first, the policy is no longer pi_old and r no longer 1.
+        for start in range(0, rows, args.minibatch_size):
+            part = slice(start, start + args.minibatch_size)
+            minibatch = Samples(*(field[part] for field in samples))
+            new_logprobs = logprobs(model, minibatch, args.temperature)
+            loss = clipped_loss(new_logprobs, old_logprobs[part], advantages[part], minibatch.loss_mask)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
+            optimizer.step()
+        yield {
+            "step": step,
+            "reward_mean": float(rewards.mean()),
+            "completion_tokens_mean": float(samples.loss_mask.sum(dim=1).float().mean()),
+            "step_s": time.perf_counter() - started,
+        }
+
+
+def train_and_evaluate(args: argparse.Namespace) -> list[dict[str, float]]:
+    """Trains from the beginning; returns the metrics of each step, step 0 being the evaluation before the first."""
+    torch.manual_seed(args.seed)
+    model, tokenizer = load_policy(args.model)
+    envs: Any = gym.make_vec("GSM8K-v0", num_envs=args.num_prompts * args.group_size, dataset=args.dataset)
+    eval_envs: Any = gym.make_vec("GSM8K-v0", num_envs=args.eval_problems, dataset=args.dataset, split="test")
     history: list[dict[str, float]] = []
-    for step in range(args.steps + 1):
-        metrics: dict[str, float] = {"step": step}
-        if step > 0:
-            started = time.perf_counter()
-            # G completions of each of N problems, from the policy as it stands: it is pi_old now.
-            index = np.repeat(list(itertools.islice(problems, args.num_prompts)), args.group_size)
-            observations, _ = envs.reset(options={"index": index})
-            samples, texts = sample(model, tokenizer, observations, args.temperature, args.max_tokens)
-            with torch.no_grad():
-                old_logprobs = logprobs(model, samples, args.temperature)
-            # The environment rewards each: 1 for the right number, else 0.
-            rewards = torch.tensor(envs.step(texts)[1], dtype=torch.float32, device=model.device)
-            advantages = group_advantages(rewards.view(args.num_prompts, args.group_size)).flatten()
-            # A few optimizer steps on them; after the first, the policy is no longer pi_old and r no longer 1.
-            for start in range(0, rows, args.minibatch_size):
-                part = slice(start, start + args.minibatch_size)
-                minibatch = Samples(*(field[part] for field in samples))
-                new_logprobs = logprobs(model, minibatch, args.temperature)
-                loss = clipped_loss(new_logprobs, old_logprobs[part], advantages[part], minibatch.loss_mask)
-                optimizer.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
-                optimizer.step()
-            metrics["reward_mean"] = float(rewards.mean())
-            metrics["completion_tokens_mean"] = float(samples.loss_mask.sum(dim=1).float().mean())
-            metrics["step_s"] = time.perf_counter() - started
-        if step % args.eval_interval == 0 or step == args.steps:
+    start: dict[str, float] = {"step": 0}
+    for metrics in itertools.chain([start], train(args, model, tokenizer, envs)):
+        if metrics["step"] % args.eval_interval == 0 or metrics["step"] == args.steps:
             metrics["eval_accuracy"] = accuracy(model, tokenizer, eval_envs, 0.0, args.max_tokens)
             metrics["eval_sampled_accuracy"] = accuracy(model, tokenizer, eval_envs, args.temperature, args.max_tokens)
         print("  ".join(f"{name} {value:.4g}" for name, value in metrics.items()), flush=True)
@@ -204,8 +211,8 @@ def plot(history: list[dict[str, float]], path: Path) -> None:
     pyplot.savefig(path, dpi=130)
 
 
-def main() -> None:
-    """Command line."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Returns the command line's options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny", help='"tiny", a folder or a hub id')
     parser.add_argument("--dataset", default="builtin:1-2", help="as gym.make takes it")
@@ -221,8 +228,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", type=Path, help="write the metrics to this file, a JSON object a line")
     parser.add_argument("--plot", type=Path, help="draw them into this picture")
-    args = parser.parse_args()
-    history = train(args)
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    """Command line."""
+    args = parse_args()
+    history = train_and_evaluate(args)
     if args.log:
         args.log.write_text("".join(json.dumps(metrics) + "\n" for metrics in history))
     if args.plot:

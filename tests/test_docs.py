@@ -40,6 +40,13 @@ def test_the_algorithm_of_ones_own_trains(tmp_path, num_learners):
     assert "advantage: my_algorithm:median_baseline" in (tmp_path / "runs/own/config.yaml").read_text()
 
 
+def test_the_entry_of_the_page_is_one_that_is_tested():
+    page = (ROOT / "docs" / "entries.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert code == (ROOT / "benchmarks" / "entries" / "expert_iteration.py").read_text(encoding="utf-8")
+    assert sum(1 for line in code.splitlines() if line.strip() and '"""' not in line) <= 35
+
+
 def test_the_page_of_algorithms_is_up_to_date():
     page = (ROOT / "docs" / "algorithms.md").read_text(encoding="utf-8")
     assert f"\n\n{algorithm_table()}\n\n" in page

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from _algorithm_plot import plot
 from _algorithm_report import algorithm_figures, best_lr, by_score, group_by_algorithm, table
-from _algorithm_runs import Protocol, RunKey
+from _algorithm_runs import RunKey
+from _protocol import Protocol
 
 from tests.benchmarks.records import record
 
@@ -58,7 +59,24 @@ def test_table_and_order() -> None:
     assert rows[1][2].startswith("0.450 [")
     assert [row[1] for row in rows] == ["2 (1 diverged)", "2", "2"]
     assert [row[4].split(" ")[0] for row in rows] == ["-", "-", "0.25"]
-    assert rows[0][5:] == ["1,000", "4", "2 |"]
+    assert rows[0][8:] == ["rewards", "1,000", "4", "-", "2", "- |"]
+
+
+def test_area_and_fall() -> None:
+    """Each 250 tokens 0.2, 0.4, 0.6, 0.5, 0.4 on the one level and 0, 0.2, 0.4, 0.3, 0.2 on the other."""
+    curve = {"tokens": [500, 1000], "sampled": [[0.6, 0.4], [0.4, 0.2]]}
+    runs = {"grpo": [record(seed=seed, sampled=[0.4, 0.2], curve=curve) for seed in (0, 1)]}
+    row = algorithm_figures(runs, START, PROTOCOL)["grpo"]
+    assert row["area"]["value"] == pytest.approx((0.4 + 0.5 + 0.2 + 0.3) / 4)
+    assert row["fall"]["value"] == pytest.approx(0.2)
+
+
+def test_what_a_run_does_not_say_is_no_number() -> None:
+    runs = {"sft": [record("sft", seed=seed, sampled=[0.4, 0.2], tokens_counted=False) for seed in (0, 1)]}
+    runs["sft"][0]["scores"]["entropy"] = 0.5
+    row = algorithm_figures(runs, START, PROTOCOL)["sft"]
+    assert (row["entropy"], row["cpu_s"], row["tokens"]) == (None, None, 1000)
+    assert "| 1,000 (its own count) |" in table({"sft": row})
 
 
 def test_picture(tmp_path: Path) -> None:

@@ -1,33 +1,19 @@
 """The command line: runs that are there are kept, missing ones are made, the report has both."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-import ray
-from _algorithm_runs import Protocol, RunFolder, RunKey
+from _algorithm_runs import RunFolder, RunKey
+from _protocol import Protocol
 from algorithms import main
 
 from tests.benchmarks.records import record
 
-ROOT = Path(__file__).resolve().parents[2]
 PROTOCOL = Protocol(token_budget=300, num_prompts=2, group_size=2, minibatch_size=2, eval_problems=2)
 OPTIONS = ["--token-budget=300", "--num-prompts=2", "--group-size=2", "--minibatch-size=2", "--eval-problems=2"]
 SEED_0, SEED_1 = (RunKey(algorithm="rloo", lr=1e-4, seed=seed) for seed in (0, 1))
-
-
-@pytest.fixture(scope="module")
-def with_ray() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        # What a script has by the folder it stands in.
-        patch.setenv("PYTHONPATH", f"{ROOT / 'benchmarks'}:{ROOT}")
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("RAY_AIR_NEW_OUTPUT", "0")
-        ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-        yield
-        ray.shutdown()
 
 
 def run(folder: Path, *options: str) -> int:
@@ -36,7 +22,7 @@ def run(folder: Path, *options: str) -> int:
 
 
 def store(folder: Path, *keys: RunKey) -> RunFolder:
-    runs = RunFolder(folder / "runs", PROTOCOL)
+    runs = RunFolder(folder / "runs" / "mixed", PROTOCOL)
     for key in keys:
         made = record(key.algorithm, lr=key.lr, seed=key.seed, sampled=[0.5, 0.25], protocol=asdict(PROTOCOL))
         runs.write(key.name, made)
@@ -44,7 +30,6 @@ def store(folder: Path, *keys: RunKey) -> RunFolder:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("with_ray")
 def test_goes_on_where_it_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = store(tmp_path, SEED_0)
     kept = (runs.path / f"{SEED_0.name}.json").stat().st_mtime_ns
@@ -61,12 +46,11 @@ def test_goes_on_where_it_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("with_ray")
 def test_a_run_that_fails_is_no_interrupt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="two finished seeds"):
         run(tmp_path, "--seeds=1", "--minibatch-size=3")
     assert "minibatch_size=3, but it must be" in capsys.readouterr().err
-    assert [path.stem for path in (tmp_path / "runs").iterdir()] == ["start"]
+    assert [path.stem for path in (tmp_path / "runs/mixed").iterdir()] == ["start"]
 
 
 def test_report_only_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,7 +58,8 @@ def test_report_only_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert run(tmp_path, "--seeds=3", "--report-only") == 0
     out = capsys.readouterr().out
     assert "to do" not in out
-    assert "| rloo | 2 | 0.375 [0.375, 0.375] | 0.475 [0.475, 0.475] | - | 1,000 | 4 | 2 |" in out
+    scores = "0.375 [0.375, 0.375] | 0.475 [0.475, 0.475] | -"
+    assert f"| rloo | 2 | {scores} | 0.148 | 0.045 | - | rewards | 1,000 | 4 | - | 2 | - |" in out
 
 
 def test_one_seed_is_no_report(tmp_path: Path) -> None:
@@ -87,3 +72,11 @@ def test_runs_of_another_protocol_are_refused(tmp_path: Path, capsys: pytest.Cap
     store(tmp_path, SEED_0)
     assert run(tmp_path, "--report-only", "--group-size=4") == 1
     assert "group_size is 2, now 4" in capsys.readouterr().err
+
+
+def test_an_entry_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, message in (("rlo", "No entry is called 'rlo'"), ("no_module:train", "cannot be imported")):
+        assert main(["--entry", name, f"--runs-dir={tmp_path}"]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+    assert list(tmp_path.iterdir()) == []
