@@ -33,6 +33,8 @@ def resolve_model(name: str) -> Path:
         return Path(__file__).parent / "tiny_model" / "checkpoint"
     if name == SMOLLM2:
         return _resolve_smollm2()
+    if not name:
+        raise ValueError("No model '': give a name or a folder; the current one is '.'.")
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file():
         return folder

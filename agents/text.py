@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBas
 from agents.base import Completion, SamplingParams
 from agents.engine_output import EngineOutput
 from agents.stop_text import cut_at_stop
+from agents.values import fits
 from agents.weight_sources import Arrays, WeightSource
 from agents.weights import TensorSpec
 
@@ -28,10 +29,18 @@ def load_tokenizer(folder: str | Path, *, trust_remote_code: bool = False) -> Pr
 
 
 def end_token_ids(folder: str | Path, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Returns every id that ends a completion: all of the checkpoint's `eos_token_id` and the tokenizer's own."""
+    """Returns every id that ends a completion: all of the checkpoint's `eos_token_id` and the tokenizer's own.
+
+    Raises:
+        ValueError: If those of the checkpoint are no ids.
+    """
     ids: set[int] = set()
     if (Path(folder) / "generation_config.json").exists():
         eos = GenerationConfig.from_pretrained(folder).eos_token_id
+        if not fits(eos, int | list[int] | None):
+            raise ValueError(
+                f"eos_token_id={eos!r} in generation_config.json, but it must be an int or a list of them."
+            )
         ids.update([eos] if isinstance(eos, int) else eos or [])
     if tokenizer.eos_token_id is not None:
         ids.add(tokenizer.eos_token_id)

@@ -87,6 +87,8 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[str, object]]:
             raise ValueError(f"{where}: not UTF-8 text: {error}.") from error
         except json.JSONDecodeError as error:
             raise ValueError(f"{where}: not JSON: {error.msg} at character {error.pos + 1}.") from error
+        except (ValueError, RecursionError) as error:  # a number of too many digits, or brackets in brackets
+            raise ValueError(f"{where}: not JSON that can be read: {error}.") from error
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, object]]:
@@ -95,7 +97,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, object]]:
 
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"{path}: not a readable parquet file: {error}.") from error
     for number, row in enumerate(rows, start=1):
         yield f"{path}, row {number}", row

@@ -106,6 +106,13 @@ def _text(row: Mapping[str, object], column: str, where: str, prefix: str = "") 
     value = row.get(column)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f'{where}, column "{prefix}{column}": expected a text, got {_shorten(value)}.')
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # no tokenizer takes it, and no file
+        raise ValueError(
+            f'{where}, column "{prefix}{column}": half a surrogate pair at character {error.start + 1} of '
+            f"{_shorten(value)}."
+        ) from error
     return value
 
 

@@ -7,6 +7,8 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from transformers import AutoConfig
+
 from agents.models import resolve_model
 from agents.registry import find
 from agents.text import encode_chat, end_token_ids, load_tokenizer
@@ -107,7 +109,7 @@ def _check_sizes(config: Any) -> None:
     """Refuses what would take for ever to fail.
 
     Raises:
-        ValueError: For too many sequences at once, or too large a seed.
+        ValueError: For too many sequences at once, more sampled problems than problems, or too large a seed.
     """
     sampling = config.noun(SamplingSettings)
     step = f"num_prompts={sampling.num_prompts} with group_size={sampling.group_size}"
@@ -120,6 +122,11 @@ def _check_sizes(config: Any) -> None:
                 f"{words} makes {sequences:,} sequences at once, but at most {_MOST_SEQUENCES:,} are allowed: each "
                 "takes an environment of its own."
             )
+    if (config.eval_sampled_problems or 0) > config.evaluation_duration:
+        raise ValueError(
+            f"eval_sampled_problems={config.eval_sampled_problems}, but it must be at most "
+            f"eval_problems={config.evaluation_duration}: they are some of these."
+        )
     if config.seed > _LARGEST_SEED:
         raise ValueError(f"seed={config.seed}, but it must be at most {_LARGEST_SEED}.")
 
@@ -172,7 +179,12 @@ def _check_model(model: str, trust_remote_code: bool) -> None:
         ValueError: If it cannot be prompted, or a file of weights is missing or cut short.
     """
     folder = resolve_model(model)
-    if not any(folder.glob("*.bin")) and (broken := broken_weights(folder)):
+    try:
+        AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except Exception as error:  # the library's reader raises many kinds
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"The model {model!r} has a config.json that transformers cannot use: {first}") from error
+    if not any(folder.glob("pytorch_model*.bin")) and (broken := broken_weights(folder)):
         raise ValueError(f"The model {model!r} is not whole: {', '.join(broken)} missing or cut short in {folder}.")
     try:
         tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)

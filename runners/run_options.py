@@ -8,7 +8,6 @@ import dataclasses
 import os
 import sys
 import typing
-from pathlib import Path
 from typing import Any
 
 from runners.objectives.algorithms import command_line_help
@@ -16,8 +15,8 @@ from runners.presets.loading import load_preset, preset_names
 from runners.published import algorithm_settings
 from runners.run_settings import ResourceSettings, RunSettings
 from runners.settings import AGENT_NOUNS, RUN_NOUNS, TRAINING_NOUNS
-from runners.support.assignments import assignments
-from runners.support.parser import OneLineParser
+from runners.support.assignments import assignments, check_given_once
+from runners.support.parser import OneLineParser, folder
 from runners.support.settings import fields_of, from_mapping, tables
 from runners.training.trainers import GRPO, Trainer, trainer_of
 
@@ -74,7 +73,7 @@ def parse_args(argv: list[str] | None = None, trainer: Trainer = GRPO) -> argpar
     parser.add_argument("--help-settings", action=SettingsHelp, const=trainer, help="show every setting and exit")
     parser.add_argument("--seed", type=int, help="default: 0")
     parser.add_argument("--name", help="name of the run (default: preset, seed and time)")
-    parser.add_argument("--runs-dir", type=Path, help="default: runs")
+    parser.add_argument("--runs-dir", type=folder, help="default: runs")
     parser.add_argument(
         "--no-preflight", action="store_true", help="start without a look at a few dozen completions before step 1"
     )
@@ -111,13 +110,15 @@ def with_options(settings: dict[str, Any], args: argparse.Namespace) -> dict[str
     """Returns a copy of settings with the command line's over them.
 
     Raises:
-        ValueError: For an option that is not NAME=VALUE, or an unknown algorithm.
+        ValueError: For an option that is not NAME=VALUE, one given in two ways, or an unknown algorithm.
     """
     settings = copy.deepcopy(settings)
     settings |= given(args, ("preset", "seed"))
     if args.env not in (None, settings["environment"]):  # the options are for the environment before
         settings |= {"environment": args.env, "env_options": {}, "eval_env_options": {}}
-    settings["env_options"] |= assignments(args.env_option, "--env-option")
+    env_options = assignments(args.env_option, "--env-option")
+    check_given_once(env_options, "--env-option", {"dataset": ("--dataset", args.dataset)})
+    settings["env_options"] |= env_options
     settings["eval_env_options"] |= assignments(args.eval_env_option, "--eval-env-option")
     if args.dataset is not None:
         settings["env_options"]["dataset"] = args.dataset
@@ -130,7 +131,18 @@ def with_options(settings: dict[str, Any], args: argparse.Namespace) -> dict[str
     if isinstance(options := agents.get("engine_options", {}), dict):  # anything else is refused when it is checked
         agents["engine_options"] = {**options, **assignments(args.engine_option, "--engine-option")}
     changes = assignments(args.set, "--set")
-    algorithm = given(args, ("algorithm",)).get("algorithm", changes.get("algorithm"))
+    own_algorithm = given(args, ("algorithm",)).get("algorithm")
+    check_given_once(
+        changes,
+        "--set",
+        {
+            "policy_model": ("--model", args.model),
+            "engine": ("--engine", args.engine),
+            "num_threads": ("--num-threads", args.num_threads),
+            "algorithm": ("--algorithm", own_algorithm),
+        },
+    )
+    algorithm = changes.get("algorithm") if own_algorithm is None else own_algorithm
     if algorithm is not None and algorithm != training.get("algorithm"):
         changes = {**algorithm_settings(algorithm), **changes, "algorithm": algorithm}
     agents |= {name: changes.pop(name) for name in fields_of(AGENT_NOUNS) if name in changes}

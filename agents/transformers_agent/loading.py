@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging
 
 from agents.values import Allowed
 
@@ -61,9 +64,37 @@ def load_model(
     device: torch.device = CPU,
     trust_remote_code: bool = False,
 ) -> PreTrainedModel:
-    """Loads the model of a folder in evaluation mode (no dropout)."""
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=trust_remote_code)
+    """Loads the model of a folder in evaluation mode (no dropout).
+
+    Raises:
+        ValueError: If it cannot be read, or weights of it are missing or have other shapes: transformers would draw
+            them at random.
+    """
+    read: Any = AutoModelForCausalLM.from_pretrained
+    options = {"dtype": dtype, "trust_remote_code": trust_remote_code}
+    try:
+        with _reports_silenced():
+            model, found = read(folder, **options, output_loading_info=True, ignore_mismatched_sizes=True)
+    except Exception as error:  # the library's readers raise many kinds
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"The model in {folder} cannot be loaded: {first}") from error
+    if wrong := sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}):
+        shown = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+        raise ValueError(
+            f"The weights in {folder} are not those of its config.json: missing, or of another shape, are {shown}."
+        )
     return model.to(device).eval()
+
+
+@contextmanager
+def _reports_silenced() -> Iterator[None]:
+    """Keeps transformers from printing what it found; here it is an error, in one line."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def context_length(folder: str | Path, *, trust_remote_code: bool = False) -> int:

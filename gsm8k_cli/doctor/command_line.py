@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from typing import NoReturn
 
 from gsm8k_cli.doctor import data, machine, packages
 from gsm8k_cli.doctor.finding import Finding
@@ -15,6 +16,14 @@ DESCRIPTION = """Looks at what training needs: a line each says what is there, o
 The exit code is 1 where a line says "wrong". A line that says "note" is for whoever wants what it names. It takes some
 seconds, of which the most are for importing torch and transformers, and starts or changes nothing.
 """
+
+
+class _Parser(argparse.ArgumentParser):
+    """`runners.support.parser.OneLineParser`, which may not be there."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exits with 2."""
+        self.exit(2, f"error: {message} (it takes no options but --help)\n")
 
 
 def examine() -> Iterator[Finding]:
@@ -34,7 +43,7 @@ def examine() -> Iterator[Finding]:
 
 def main(argv: list[str] | None = None) -> int:
     """Prints a line for each finding; returns 1 where something that training needs is wrong, else 0."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args(argv)
     wrong = 0
     for finding in examine():

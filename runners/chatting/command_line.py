@@ -71,6 +71,10 @@ def ask(agent: Agent, question: str, policy: Policy, params: SamplingParams) -> 
     """
     if not question.strip():
         raise ValueError("The question is empty: give it behind the run, or a line of the standard input each.")
+    try:
+        question.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"The question is no text: {error}.") from error
     prompt = agent.encode(render_prompt(question, policy.instruction))
     room = max(1, agent.max_model_len - len(prompt))
     ((completion,),) = agent.generate([prompt], replace(params, max_tokens=min(params.max_tokens, room)))

@@ -41,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         runs = [RunRecord.read(path) for path in args.runs]
         if args.write_band is not None:
             _check_band(args.write_band, len(runs))
+            Band.of(runs).write(args.write_band)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -52,8 +53,6 @@ def main(argv: list[str] | None = None) -> int:
         lines += told_apart([run.machine for run in runs], "versions and machine")
         lines += [metrics_apart(runs[0], other) for other in runs[1:]]
     lines += metrics_table(runs)
-    if args.write_band is not None:
-        Band.of(runs).write(args.write_band)
     for run in runs:
         if band := Band.read(run.config["preset"]):
             lines.append(verdict := band.verdict(run))

@@ -24,8 +24,8 @@ from runners.evaluation.summary import summary_lines
 from runners.reporting.evaluation_report import write_evaluation_report
 from runners.reporting.last_line import report_line
 from runners.sampling.environments import Environments, resolved_options
-from runners.support.assignments import assignments
-from runners.support.parser import OneLineParser
+from runners.support.assignments import assignments, check_given_once
+from runners.support.parser import OneLineParser, folder
 
 DESCRIPTION = """Measures a model on GSM8K's problems, or on any environment that `runners/grpo.py` trains on.
 
@@ -71,7 +71,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=16, help="problems in one call of the engine")
     parser.add_argument("--num-threads", type=int, help="torch threads (default: torch's own choice)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output-dir", type=Path, help="default: runs/eval-MODEL-PROMPT-SPLIT-seedSEED")
+    parser.add_argument("--output-dir", type=folder, help="default: runs/eval-MODEL-PROMPT-SPLIT-seedSEED")
     parser.add_argument("--generate-only", action="store_true", help="write the completions, do not score them")
     parser.add_argument("--score", type=Path, metavar="SAMPLES.JSONL", help="score these completions, without a model")
     args = parser.parse_args(argv)
@@ -116,6 +116,11 @@ def _check(args: argparse.Namespace) -> None:
     ):
         if value is not None and not least <= value <= most:
             raise ValueError(f"{option} {value}: it must be at least {least}, and at most {most:,}.")
+    check_given_once(
+        assignments(args.env_option, "--env-option"),
+        "--env-option",
+        {"dataset": ("--dataset", args.dataset), "split": ("--split", args.split)},
+    )
     if args.prompt == "":
         raise ValueError("--prompt '': leave it out, or give a prompt's name or an instruction.")
     if "model" in assignments(args.engine_option, "--engine-option"):

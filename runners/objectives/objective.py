@@ -13,6 +13,7 @@ from runners.objectives.kl import KLKind, bounded, kl_estimate
 from runners.objectives.reductions import masked_sum
 from runners.objectives.stats import PolicyStats
 from runners.objectives.surrogates import SURROGATES, SurrogateInputs, TokenLoss, token_advantages
+from runners.support.errors import UserError
 from runners.support.schedules import SCHEDULE_WORDS, Schedule, initial_value, scheduled
 from runners.support.settings import Settings, setting
 
@@ -149,8 +150,8 @@ def policy_loss(inputs: ObjectiveInputs, config: ObjectiveConfig) -> tuple[torch
         The scalar to minimise, and the sums of what it saw (detached).
 
     Raises:
-        ValueError: If the configuration needs logprobs that the inputs lack, or a surrogate of a user's own does not
-            return a `TokenLoss` of the right shape.
+        ValueError: If the configuration needs logprobs that the inputs lack.
+        UserError: If a surrogate of a user's own does not return a `TokenLoss` of the right shape.
     """
     mask = inputs.loss_mask & (inputs.loss_weights != 0)[:, None]
     # Values outside the mask are anyone's guess, and infinity times zero is not zero: they go before they enter.
@@ -207,9 +208,9 @@ def _within(mask: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 def _check_surrogate(name: str, result: TokenLoss, mask: torch.Tensor) -> None:
     if not isinstance(result, TokenLoss):
-        raise ValueError(f"The surrogate {name!r} returned a {type(result).__name__}; it must return a TokenLoss.")
+        raise UserError(f"The surrogate {name!r} returned a {type(result).__name__}; it must return a TokenLoss.")
     if not result.loss.shape == result.clipped.shape == mask.shape:
-        raise ValueError(
+        raise UserError(
             f"The surrogate {name!r} returned loss of shape {tuple(result.loss.shape)} and clipped of shape "
             f"{tuple(result.clipped.shape)}; both must be [B, T] = {tuple(mask.shape)}, one value for each token."
         )

@@ -16,6 +16,7 @@ from runners.settings import AGENT_NOUNS
 from runners.support.assignments import assignments
 from runners.support.errors import UserError, users_mistakes
 from runners.support.parser import OneLineParser
+from runners.support.quiet import quiet_libraries
 from runners.support.settings import fields_of, from_mapping
 
 DESCRIPTION = """Does a dumped step again: `python runners/replay.py runs/NAME --step 7`.
@@ -37,13 +38,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     args = parse_args(argv)
+    quiet_libraries()
     try:
         with users_mistakes():
             settings, dump = _changed_settings(args), Dump.read(_dump(args))
             _check(settings, dump)
         changed = bool(args.set) or args.num_learners is not None
         then, now = dump.outcome, replay(settings, dump)
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ray.rllib.core import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
 
+from runners.rllib.checkpoint import read_from
 from runners.rllib.config import GRPOSettings
 from runners.rllib.grpo import GRPO
 from runners.rllib.rl_module import PLACEHOLDER_SPACE
@@ -43,9 +44,14 @@ class LearnerOnly(GRPO):
         self.make_learner_calls()
 
     def restore_learners(self, checkpoint: Path, num_env_steps_sampled: int) -> None:
-        """Takes the learners' state of a checkpoint, and the steps by which schedules go."""
+        """Takes the learners' state of a checkpoint, and the steps by which schedules go.
+
+        Raises:
+            ValueError: If the state cannot be read.
+        """
         self._env_steps = num_env_steps_sampled
-        self.learner_group.restore_from_path((checkpoint / COMPONENT_LEARNER_GROUP).resolve())
+        with read_from(checkpoint):
+            self.learner_group.restore_from_path((checkpoint / COMPONENT_LEARNER_GROUP).resolve())
 
     def advantages_of(self, rollouts: Sequence[Rollout]) -> np.ndarray:
         """Returns [B] the advantages of rollouts; the learners must have the weights of before the update."""

@@ -25,7 +25,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV
 from agents import SamplingParams
 from agents.models import resolve_model
 from runners.rllib.callbacks import log_on_env_runners
-from runners.rllib.checkpoint import absolute, check_learner_state
+from runners.rllib.checkpoint import absolute, check_learner_state, read_from
 from runners.rllib.config import GRPOSettings
 from runners.rllib.evaluation import evaluate
 from runners.rllib.learner import update_from_shards
@@ -166,8 +166,13 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         return saved
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        """Restores a checkpoint and delivers its weights before it returns."""
-        super().restore_from_path(absolute(path), *args, **kwargs)
+        """Restores a checkpoint and delivers its weights before it returns.
+
+        Raises:
+            ValueError: If its state cannot be read.
+        """
+        with read_from(path):
+            super().restore_from_path(absolute(path), *args, **kwargs)
         self.deliver_weights()
 
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:

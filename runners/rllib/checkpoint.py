@@ -1,8 +1,10 @@
-"""Checkpoints of RLlib: where they are, and whether the learners' state is in them."""
+"""Checkpoints of RLlib: where they are, whether the learners' state is in them, and whether they can be read."""
 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,23 @@ def check_learner_state(checkpoint: Path) -> None:
                 f"The checkpoint {checkpoint} is not whole: the learners' state is missing or cut short in {part}. Is "
                 "the disk full, or may the learner not write there?"
             )
+
+
+@contextmanager
+def read_from(checkpoint: Any) -> Iterator[None]:
+    """Takes what fails in here for a state that another version wrote, or that is none: pickles raise many kinds.
+
+    Raises:
+        ValueError: In the place of those; the message names the checkpoint.
+    """
+    try:
+        yield
+    except (pickle.UnpicklingError, EOFError, AttributeError, LookupError, TypeError, ImportError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(
+            f"The state in {checkpoint} cannot be taken ({reason:.200}): go on with the versions that wrote it "
+            "(provenance.json), or start a new run from its policy with --model."
+        ) from error
 
 
 def _is_whole(state: Path) -> bool:

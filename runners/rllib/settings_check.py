@@ -9,11 +9,12 @@ import torch
 
 from agents.values import fits
 from runners.objectives.advantages import estimate_advantages
+from runners.published import algorithm_settings
 from runners.rllib.callbacks import observes_episodes
 from runners.rllib.env_runner import TextEnvRunner
 from runners.rllib.learner import GRPOLearner
 from runners.rllib.private import DEPRECATED_VALUE
-from runners.settings import TRAINING_NOUNS, AdvantageSettings, CriticSettings
+from runners.settings import TRAINING_NOUNS, AdvantageSettings, CriticSettings, LoraSettings
 from runners.support.settings import default_of, fields_of
 
 
@@ -33,13 +34,7 @@ def check_together(config: Any) -> None:
     # The estimator itself says whether groups of this size will do.
     group_ids = np.repeat(np.arange(config.num_prompts), config.group_size)
     estimate_advantages(config.advantage, np.zeros(sequences), group_ids)
-    if not config.noun(AdvantageSettings).use_critic:
-        for name, field in fields_of((CriticSettings,)).items():
-            if getattr(config, name) != default_of(field):
-                raise ValueError(
-                    f"{name}={getattr(config, name)!r}, but it must be left at its default, {default_of(field)!r}, "
-                    'without a critic: only advantage="gae" has one.'
-                )
+    _check_read(config)
     for name, ok, allowed in (
         ("learner_class", _derives(config.learner_class, GRPOLearner), "a subclass of GRPOLearner"),
         ("env_runner_cls", _derives(config.env_runner_cls, TextEnvRunner), "a subclass of TextEnvRunner"),
@@ -73,6 +68,7 @@ def check_together(config: Any) -> None:
             '"float32" where every weight is trained, since others round small updates away (on a GPU the passes run '
             "in bfloat16 all the same); with adapters (lora_rank) the frozen model may have another",
         ),
+        ("lora_rank", (config.lora_rank or 0) <= 4096, "at most 4096: no layer has use for more"),
         ("fully_shard", not config.fully_shard or learners > 1, "False with fewer than two learners"),
         (
             "sleep_during_update",
@@ -88,6 +84,32 @@ def check_together(config: Any) -> None:
     ):
         if not ok:
             raise ValueError(f"{name}={getattr(config, name)!r}, but it must be {allowed}.")
+
+
+def _check_read(config: Any) -> None:
+    """Refuses settings that another one leaves without meaning.
+
+    Raises:
+        ValueError: For one that is neither left at its default nor what the published algorithm sets.
+    """
+    defaults = {name: default_of(field) for name, field in fields_of((LoraSettings, *TRAINING_NOUNS)).items()}
+    if config.algorithm is not None:
+        defaults |= algorithm_settings(config.algorithm)
+    for names, read, reason in (
+        (
+            fields_of((CriticSettings,)),
+            config.noun(AdvantageSettings).use_critic,
+            'without a critic: only advantage="gae" has one',
+        ),
+        (("importance_level", "importance_over_cap"), config.importance_cap is not None, "without importance_cap"),
+        (("kl_estimator", "kl_placement", "kl_unbiased"), config.kl_coeff > 0, "with kl_coeff=0"),
+        (("overlong_penalty",), config.overlong_buffer > 0, "without overlong_buffer"),
+        (("max_refills",), config.dynamic_sampling, "without dynamic_sampling"),
+        (("lora_alpha", "lora_targets"), config.lora_rank is not None, "without lora_rank"),
+    ):
+        for name in () if read else names:
+            if (value := getattr(config, name)) != defaults[name]:
+                raise ValueError(f"{name}={value!r}, but it must be left at its default, {defaults[name]!r}, {reason}.")
 
 
 def check_meaningful(config: Any) -> None:

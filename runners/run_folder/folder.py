@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -22,7 +21,7 @@ from runners.run_folder.lock import locked
 from runners.run_folder.manifest import FORMAT, read_manifest, write_manifest
 from runners.run_folder.read_back import check_policy
 from runners.run_folder.reading import complete_config, read_rows, read_run_config, read_sessions
-from runners.support.atomic import clean, naming, replacing
+from runners.support.atomic import clean, naming, remove, replacing
 
 Save = Callable[[Path], Any]
 _CHECKPOINTS, _EVALUATION, _ROLLOUTS = "checkpoints", "evaluation.json", "rollouts.jsonl"
@@ -161,7 +160,7 @@ class RunFolder:
             check_policy(staging / "policy", target / "policy")
             write_manifest(staging, step=step, config=dict(config))
         for _, old in self._checkpoints()[:-keep]:
-            shutil.rmtree(old)
+            remove(old)
         return target
 
     def save_policy(self, save: Save, name: str = "policy") -> Path:
@@ -200,9 +199,12 @@ class RunFolder:
     def whole_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
         """Returns the newest checkpoint whose files are as they were written, and what is wrong with newer ones."""
         broken: list[str] = []
-        for step, path in reversed(self._checkpoints()):
+        for step, path in reversed(self._named()):
             try:
-                config = complete_config(read_manifest(path)["config"], path / "manifest.json")
+                manifest = read_manifest(path)
+                if manifest["step"] != step:
+                    raise ValueError(f"it was made after step {manifest['step']!r}")
+                config = complete_config(manifest["config"], path / "manifest.json")
                 return Checkpoint(path=path, step=step, config=config), broken
             except (ValueError, KeyError, TypeError) as error:
                 broken.append(f"{path} is broken: {error}")
@@ -226,7 +228,11 @@ class RunFolder:
 
     def _checkpoints(self) -> list[tuple[int, Path]]:
         """Returns (step, folder), the newest last; what else lies there is let be."""
-        named = ((_STEP.fullmatch(path.name), path) for path in (self.path / _CHECKPOINTS).iterdir() if path.is_dir())
+        return [(step, path) for step, path in self._named() if path.is_dir()]
+
+    def _named(self) -> list[tuple[int, Path]]:
+        """Returns the same, and what has a checkpoint's name and is no folder, such as a link to nothing."""
+        named = ((_STEP.fullmatch(path.name), path) for path in (self.path / _CHECKPOINTS).iterdir())
         return sorted((int(match[1]), path) for match, path in named if match)
 
 

@@ -72,7 +72,8 @@ def _new_run(args: argparse.Namespace) -> Run:
     name = args.name
     if name is None:
         name = f"{Path(settings['preset']).stem}-seed{settings['seed']}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if not name or Path(name).name != name or name == ".." or "\0" in name or len(os.fsencode(name)) > _LONGEST_NAME:
+    of_text = bool(name.strip()) and name.isprintable()
+    if not of_text or Path(name).name != name or name == ".." or len(os.fsencode(name)) > _LONGEST_NAME:
         raise ValueError(f"--name {name!r}: it must be the name of one folder. --runs-dir says where that lies.")
     checked = check_run(settings)
     path = (args.runs_dir or _RUNS) / name

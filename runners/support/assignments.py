@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -33,6 +33,22 @@ def assignments(pairs: Iterable[str], option: str) -> dict[str, Any]:
                 f"{option} {pair!r}: the value is not YAML; put it in quotes ({' '.join(str(error).split())})."
             ) from error
     return values
+
+
+def check_given_once(values: Mapping[str, Any], option: str, own: Mapping[str, tuple[str, Any]]) -> None:
+    """Refuses a value that has an option of its own, and is given by NAME=VALUE too, as another.
+
+    Args:
+        values: What `assignments` returned.
+        option: Whose.
+        own: Name -> the option of its own, and what it was given; None if it was not.
+
+    Raises:
+        ValueError: The message names both.
+    """
+    for name, (own_option, value) in own.items():
+        if value is not None and name in values and values[name] != value:
+            raise ValueError(f"{own_option} {value} and {option} {name}={values[name]}: give one of them.")
 
 
 def _number(value: Any) -> Any:

@@ -26,8 +26,8 @@ def replacing(target: Path) -> Iterator[Path]:
         yield staging
         for path in [staging, *staging.rglob("*")] if staging.is_dir() else [staging]:
             _sync(path)
-        if target.is_dir():
-            # A folder cannot replace a full one: the old goes aside first, and is removed last.
+        if target.is_dir() or (staging.is_dir() and os.path.lexists(target)):
+            # A folder cannot replace a full one, nor a file: the old goes aside first, and is removed last.
             aside = target.parent / f"{_ASIDE}{target.name}"
             remove(aside)
             target.rename(aside)
@@ -75,8 +75,8 @@ def _sync(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a file or a folder; neither need be there."""
-    if path.is_dir():
+    """Removes a file, a folder, or a link to either and not what it points to; none need be there."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

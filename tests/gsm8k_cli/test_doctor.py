@@ -46,6 +46,13 @@ def test_a_healthy_installation(capsys):
     assert lines["data"] == "ok     data           GSM8K_DATASET=builtin:1: 7,473 train, 1,319 test problems"
 
 
+def test_an_option_that_is_none_is_one_line(capsys):
+    with pytest.raises(SystemExit):
+        command_line.main(["--x"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: unrecognized arguments: --x")
+
+
 def install(folder, name, version, code=None):
     """Puts a package's metadata, and perhaps its code, where an installation has them."""
     (folder / f"{name}-{version}.dist-info").mkdir(parents=True)

@@ -218,15 +218,23 @@ class TestFiles:
 
     def test_a_damaged_parquet_file(self, tmp_path: Path) -> None:
         path = tmp_path / "train.parquet"
-        path.write_bytes(b"PAR1 and then nothing")
-        with pytest.raises(ValueError, match=r"train\.parquet: not a readable parquet file"):
-            load_problems("train", path)
+        whole = write_parquet(path, ROWS * 999).read_bytes()
+        for damaged in (b"PAR1 and then nothing", whole[:20] + b"\xff" * 40 + whole[60:]):
+            path.write_bytes(damaged)
+            with pytest.raises(ValueError, match=r"train\.parquet: not a readable parquet file"):
+                load_problems("train", path)
 
     @pytest.mark.parametrize(
         ("row", "message"),
         [
             (b"{", r"row 3: not JSON: .* at character 2"),
             (b'{"question": "\xff"}', r"row 3: not UTF-8"),
+            (b"[" * 99_999, r"row 3: not JSON that can be read: maximum recursion depth"),
+            (b'{"question": ' + b"9" * 5000 + b"}", r"row 3: not JSON that can be read: Exceeds the limit"),
+            (
+                b'{"question": "\\ud800 x", "answer": "#### 1"}',
+                r"row 3, column \"question\": half a surrogate pair at character 1 of",
+            ),
             (b"[1]", r"row 3: expected an object with columns, got list"),
             (b'{"prompt": "Q"}', r"row 3: column \"question\" is missing.*this one has \['prompt'\]"),
             (b'{"question": "Q"}', r"row 3, column \"answer\": expected a text, got None"),
@@ -244,7 +252,7 @@ class TestFiles:
                 r"row 3, column \"reward_spec\.ground_truth\": the answer 'one' is not a number",
             ),
         ],
-        ids=range(12),
+        ids=range(15),
     )
     def test_a_bad_row_is_named(self, tmp_path: Path, row: bytes, message: str) -> None:
         path = write_jsonl(tmp_path / "train.jsonl", ROWS)

@@ -99,6 +99,26 @@ def refused(tmp_path, capsys, no_ray):
         (["--set", "update_timeout_s=1e300"], "update_timeout_s=1e+300, but it must be a number > 0 and <= 1e9"),
         (["--interrupt-s", "1e300"], "interrupt_s=1e+300, but it must be a number > 0 and <= 1e9"),
         (["--dump-steps", "0"], "dump_steps='0', but it must be a text such as"),
+        (["--set", "importance_level=sequence", "--set", "importance_cap="], "must be left at its default, 'token'"),
+        (["--set", "importance_over_cap=mask", "--set", "importance_cap="], "without importance_cap"),
+        (["--set", "kl_unbiased=true"], "kl_unbiased=True, but it must be left at its default, False, with kl_coeff=0"),
+        (
+            ["--set", "overlong_penalty=2"],
+            "overlong_penalty=2, but it must be left at its default, 1.0, without overlong",
+        ),
+        (["--set", "max_refills=2"], "max_refills=2, but it must be left at its default, 4, without dynamic_sampling"),
+        (["--set", "lora_alpha=8"], "lora_alpha=8, but it must be left at its default, None, without lora_rank"),
+        (["--set", "lora_rank=1000000000"], "lora_rank=1000000000, but it must be at most 4096"),
+        (["--eval-sampled-problems", "9"], "eval_sampled_problems=9, but it must be at most eval_problems=8"),
+        (["--env-option", "dataset=builtin:2"], "--dataset builtin:1:64 and --env-option dataset=builtin:2: give one"),
+        (["--model", "tiny", "--set", "policy_model=x"], "--model tiny and --set policy_model=x: give one of them"),
+        (["--engine", "vllm", "--set", "engine=sglang"], "--engine vllm and --set engine=sglang: give one of them"),
+        (["--set", "num_threads=2"], "--num-threads 1 and --set num_threads=2: give one of them"),
+        (["--algorithm", "grpo", "--set", "algorithm=dapo"], "--algorithm grpo and --set algorithm=dapo: give one of"),
+        (["--model", ""], "No model ''"),
+        (["--name", "a\nb"], "it must be the name of one folder"),
+        (["--name", " "], "--name ' ': it must be the name of one folder"),
+        (["--name", "a\udcff"], "it must be the name of one folder"),
         (["--name", "a\0b"], "it must be the name of one folder"),
         (["--name", "x" * 256], "it must be the name of one folder"),
         (
@@ -150,6 +170,16 @@ def written(name, text):
     return lambda folder: (folder / name).write_text(text)
 
 
+def with_another_bin(spoil):
+    """The Trainer of transformers leaves training_args.bin beside the weights."""
+
+    def spoil_too(folder):
+        (folder / "training_args.bin").write_bytes(b"")
+        spoil(folder)
+
+    return spoil_too
+
+
 def without_tokenizer(folder):
     for path in folder.glob("token*"):
         path.unlink()
@@ -162,6 +192,11 @@ def without_tokenizer(folder):
         (without_tokenizer, "has no tokenizer that transformers can load"),
         (written("tokenizer.json", "{"), "has no tokenizer that transformers can load"),
         (lambda folder: (folder / "model.safetensors").unlink(), "is not whole: model.safetensors missing or cut"),
+        (with_another_bin(cut_weights), "is not whole: model.safetensors missing or cut short in"),
+        (written("config.json", "{"), "has a config.json that transformers cannot use: It looks like"),
+        (written("config.json", "[1]"), "has a config.json that transformers cannot use"),
+        (written("config.json", '{"model_type": "frobnicator"}'), "has a config.json that transformers cannot use"),
+        (written("generation_config.json", '{"eos_token_id": "abc"}'), "eos_token_id='abc' in generation_config.json"),
         (written("model.safetensors.index.json", '{"weight_map": 3}'), "is not whole: model.safetensors.index.json"),
         (written("chat_template.jinja", "{% for %}"), "has a chat template or a generation_config.json that cannot be"),
         (
@@ -185,7 +220,7 @@ def test_a_runs_dir_that_cannot_be_made(tmp_path, capsys, no_ray):
 
 
 def test_an_option_that_is_none(capsys):
-    for option in ("--frobnicate", "--steps=x"):
+    for option in ("--frobnicate", "--steps=x", "--runs-dir="):
         with pytest.raises(SystemExit):
             main([option])
         (line,) = capsys.readouterr().err.splitlines()

@@ -1,6 +1,7 @@
 """Resume takes what it can mean, refuses what it cannot by name, and goes on from the newest whole checkpoint."""
 
 import json
+import pickle
 import shutil
 
 import pytest
@@ -8,6 +9,8 @@ import yaml
 
 from agents.models import resolve_model
 from runners.grpo import main
+from runners.rllib.checkpoint import read_from
+from runners.run_folder.manifest import write_manifest
 from runners.run_folder.opening import open_run
 from runners.run_options import parse_args
 from tests.runners.command_line import SMALL, rows, run
@@ -158,6 +161,21 @@ def test_the_newest_whole_checkpoint_is_gone_on_from(copied):
     assert [row["step"] for row in rows(copied)] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda checkpoint: checkpoint.rename(checkpoint.with_name("step_000009")), "was made after step 4"),
+        (lambda checkpoint: (shutil.rmtree(checkpoint), checkpoint.write_text("")), "manifest.json cannot be read"),
+        (lambda checkpoint: (shutil.rmtree(checkpoint), checkpoint.symlink_to("gone")), "manifest.json cannot be read"),
+    ],
+)
+def test_a_checkpoint_that_is_another_or_none_is_spoken_of(copied, spoil, message):
+    spoil(copied / "checkpoints" / "step_000004")
+    run_ = opened(copied)
+    broken, said = run_.notes
+    assert run_.first == 3 and message in broken and said.endswith("step_000003")
+
+
 def test_no_checkpoint_is_left(refused, copied):
     for step in (3, 4):
         (copied / "checkpoints" / f"step_00000{step}" / "algorithm_state.pkl").write_bytes(b"cut")
@@ -189,6 +207,27 @@ def test_a_second_process_is_refused(copied, capsys, no_ray):
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{copied} is in use by process" in line
     held.folder.close()
+
+
+@pytest.mark.parametrize("state", [b"", b"cut", b"cnowhere\nX\n.", b"cjson\nX\n."])
+def test_a_state_that_another_version_wrote(state):
+    with (
+        pytest.raises(ValueError, match=r"The state in x cannot be taken .* from its policy with --model"),
+        read_from("x"),
+    ):
+        pickle.loads(state)
+
+
+@pytest.mark.slow
+def test_a_state_that_cannot_be_read_is_one_line(copied):
+    checkpoint = copied / "checkpoints" / "step_000004"
+    (checkpoint / "algorithm_state.pkl").write_bytes(pickle.dumps([1]))
+    (checkpoint / "manifest.json").unlink()
+    config = yaml.safe_load((copied / "config.yaml").read_text())
+    write_manifest(checkpoint, step=4, config={name: part for name, part in config.items() if name != "format"})
+    done = run(copied.parent, "--resume", copied, "--steps", 5)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"error: The state in {checkpoint} cannot be taken (AttributeError: " in done.stderr
 
 
 @pytest.mark.slow

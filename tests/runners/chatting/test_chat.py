@@ -92,6 +92,7 @@ def test_the_prompt_is_that_of_training_and_the_answer_read_as_there(tmp_path, c
         (["tiny", QUESTION, "--max-tokens", "0"], "max_tokens=0, but it must be >= 1"),
         (["tiny", QUESTION, "--engine", "vlm"], "Did you mean 'vllm'?"),
         (["tiny", " "], "The question is empty"),
+        (["tiny", "a\udcffb"], "The question is no text"),
         (["tiny", "how many " * 2000], "tokens; allowed are 1 to"),
     ],
 )

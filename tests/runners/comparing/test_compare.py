@@ -105,6 +105,11 @@ def test_gates_that_are_none(make, capsys, arguments, message):
     assert code == 2 and message in error
 
 
+def test_a_band_that_cannot_be_written(make, capsys):
+    code, _, error = compare(capsys, make("a", steps(1.0)), make("b", steps(1.0)), "--write-band", "x" * 300)
+    assert code == 2 and error.startswith("error: ") and "too long" in error and error.count("\n") == 1
+
+
 def test_folders_that_are_no_runs(tmp_path, make, capsys):
     code, _, error = compare(capsys, tmp_path)
     assert code == 2 and "no config.yaml" in error

@@ -283,6 +283,9 @@ def test_few_shot_rewards_end_at_the_next_question(tmp_path: Path) -> None:
         (["--num-threads", "0"], "--num-threads 0: it must be at least 1"),
         (["--seed", "-1"], "--seed -1: it must be at least 0"),
         (["--prompt", ""], "--prompt '': leave it out"),
+        (["--model", ""], "No model ''"),
+        (["--dataset", "builtin:1", "--env-option", "dataset=builtin:2"], "--dataset builtin:1 and --env-option"),
+        (["--split", "train", "--env-option", "split=test"], "--split train and --env-option split=test: give one"),
         (["--engine-option", "model=x"], "give it by --model"),
         (["--env-option", "id=x"], "'id' is no option of an environment"),
         (["--env", "CartPole-v1"], "not (a text, a dictionary)"),
@@ -324,10 +327,11 @@ def test_an_output_dir_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: p
 
 
 def test_an_option_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--n", "x"])
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: argument --n") and "--help" in line
+    for option in ("--n=x", "--output-dir="):
+        with pytest.raises(SystemExit):
+            main([option])
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: argument {option.partition('=')[0]}") and "--help" in line
 
 
 @pytest.mark.parametrize(

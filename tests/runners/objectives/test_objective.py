@@ -15,6 +15,7 @@ from runners.objectives.objective import ObjectiveConfig, ObjectiveInputs, polic
 from runners.objectives.reductions import AGGREGATIONS, sequence_loss_weights
 from runners.objectives.stats import PolicyStats
 from runners.objectives.surrogates import SURROGATES, TokenLoss
+from runners.support.errors import UserError
 from tests.runners.objectives.masks import loss_mask_from_lengths
 
 EVERYTHING = ObjectiveConfig(
@@ -320,7 +321,7 @@ def one_a_sequence(inputs):
 )
 def test_what_is_wrong_with_a_users_own_surrogate_is_said(name, message):
     config = ObjectiveConfig(surrogate=f"{__name__}:{name}")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         policy_loss(make_inputs(), config)
 
 

@@ -146,6 +146,14 @@ def test_refusals(grpo, capsys, arguments, message):
 
 
 @pytest.mark.slow
+def test_a_model_that_cannot_be_loaded_is_one_line(grpo, tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{")
+    assert main([str(grpo), "--step", "3", "--set", f"policy_model={tmp_path}"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: The model in {tmp_path} cannot be loaded: ")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ppo", "lora"])
 def test_other_algorithms(tmp_path, capsys, name):
     folder = trained(tmp_path, name)

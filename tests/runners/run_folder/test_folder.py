@@ -166,6 +166,24 @@ def test_what_is_no_checkpoint_is_let_be(folder):
     assert checkpoint_names(folder) == ["notes", "step_000012.bak", "step_000013", "step_1000001", "step_12"]
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.write_text("a file"),
+        lambda path: path.symlink_to("gone"),
+        lambda path: path.symlink_to("notes"),
+    ],
+)
+def test_a_checkpoint_takes_the_place_of_a_file_or_a_link(folder, make):
+    notes = folder.path / "checkpoints" / "notes"
+    notes.mkdir()
+    (notes / "mine").write_text("")
+    make(folder.path / "checkpoints" / "step_000005")
+    save(folder, 5)
+    assert folder.whole_checkpoint()[0].step == 5
+    assert checkpoint_names(folder) == ["notes", "step_000005"] and (notes / "mine").exists()
+
+
 def test_a_full_disk_names_the_path(folder):
     def full(path):
         raise OSError(28, "No space left on device")

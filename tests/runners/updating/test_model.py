@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from agents.models import resolve_model
 from runners.settings import CriticSettings, PolicySettings, UpdateSettings
@@ -31,6 +32,32 @@ def edited_checkpoint(folder, **changes):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))
     return folder
+
+
+def without_a_layer(path):
+    weights = load_file(path)
+    save_file({name: array for name, array in weights.items() if ".layers.1." not in name}, path, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "spoil", "message"),
+    [
+        (
+            {},
+            without_a_layer,
+            r"missing, or of another shape, are model\.layers\.1\.input_layernorm\.weight, .* 6 more",
+        ),
+        ({"vocab_size": 100}, lambda path: None, r"missing, or of another shape, are model\.embed_tokens\.weight\."),
+        ({}, lambda path: path.rename(path.with_name("pytorch_model.bin")), "cannot be loaded: "),
+    ],
+)
+def test_weights_that_are_not_the_models_are_not_drawn_at_random(tmp_path, capfd, changes, spoil, message):
+    folder = edited_checkpoint(tmp_path / "model", **changes)
+    spoil(folder / "model.safetensors")
+    capfd.readouterr()
+    with pytest.raises(ValueError, match=message) as error:
+        scorer(folder)
+    assert str(folder) in str(error.value) and "\n" not in str(error.value) and "REPORT" not in capfd.readouterr().err
 
 
 def test_c21_dropout_is_off_in_training_too(tmp_path, batch):
