@@ -38,6 +38,7 @@ _STEPS = 5
 _LEFT_S = 30.0
 _FIRST_STEP_S = 1.0
 _TOO_LATE = 0.2  # steps
+_OUTPUT = 4000  # characters
 _PHASES = ("sample_s", "update_s", "sync_s")
 _OPTIONS = (
     f"--steps {_STEPS} --eval-interval 0 --eval-problems 4 --checkpoint-interval 1 --num-threads 1 --name run "
@@ -103,15 +104,17 @@ def kill(
             command.wait_for(lambda: command.starts() == 2 and command.last_step() > kept)
             wait_s += time.monotonic() - resumed
             code = command.wait_for(lambda: False)
-        rows = [comparable(row) for row in command.rows()]
+        rows, output = [comparable(row) for row in command.rows()], command.output()[-_OUTPUT:]
     finally:
         if nodes is not None:
             nodes.close()
+    clean = code == 0 and json.dumps(rows) == json.dumps(expected)
     return {
         "instant": instant,
         "ended": ended,
         "exit": code,
-        "clean": code == 0 and json.dumps(rows) == json.dumps(expected),
+        "clean": clean,
+        **({} if clean else {"output": output}),
         "steps_lost": had - 1 - kept,
         "wait_s": round(wait_s, 1),
         "left": left,

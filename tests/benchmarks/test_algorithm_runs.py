@@ -34,10 +34,6 @@ def finished() -> dict[str, Any]:
     return train_and_score(KEY, SMALL)
 
 
-def without_times(run: dict[str, Any]) -> dict[str, Any]:
-    return {**run, "train_s": None, "cpu_s": None}
-
-
 @pytest.mark.slow
 def test_training_ends_with_the_step_that_spends_the_budget(finished: dict[str, Any]) -> None:
     spent = finished["log"]["tokens"]
@@ -62,24 +58,10 @@ def test_curve_ends_at_the_final_score(finished: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_repeated_is_the_same_run(finished: dict[str, Any]) -> None:
-    assert without_times(train_and_score(KEY, SMALL)) == without_times(finished)
-
-
-@pytest.mark.slow
-def test_a_seed_gives_every_algorithm_the_same_first_step(finished: dict[str, Any]) -> None:
-    first = replace(SMALL, token_budget=1)
-    paired = train_and_score(replace(KEY, algorithm="reinforce"), first)["log"]
-    for name in ("tokens", "reward_mean"):
-        assert paired[name][0] == finished["log"][name][0]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(OTHERS))
-def test_the_other_entries(name: str) -> None:
-    run = train_and_score(RunKey(algorithm=name, lr=1e-3, seed=0), replace(SMALL, token_budget=300))
+def test_an_entry_of_another_kind() -> None:
+    run = train_and_score(RunKey(algorithm="expert-iteration", lr=1e-3, seed=0), replace(SMALL, token_budget=300))
     assert run["tokens"] >= 300
-    assert (run["tokens_counted"], run["labels"]) == ((False, "solutions") if name == "sft" else (True, "rewards"))
+    assert (run["tokens_counted"], run["labels"], run["steps"]) == (True, "rewards", None)
     assert len(run["scores"]["sampled"]) == 2
 
 
