@@ -159,7 +159,8 @@ class RunFolder:
             _save(save_policy, staging / "policy", target / "policy")
             check_policy(staging / "policy", target / "policy")
             write_manifest(staging, step=step, config=dict(config))
-        for _, old in self._checkpoints()[:-keep]:
+        # Later ones are broken, if there are any: the run went back to before them.
+        for old in [path for number, path in self._checkpoints() if number <= step][:-keep]:
             remove(old)
         return target
 

@@ -184,6 +184,14 @@ def test_a_checkpoint_takes_the_place_of_a_file_or_a_link(folder, make):
     assert checkpoint_names(folder) == ["notes", "step_000005"] and (notes / "mine").exists()
 
 
+def test_a_broken_checkpoint_of_a_later_step_does_not_take_the_place_of_a_whole_one(folder):
+    (folder.path / "checkpoints" / "step_000009").mkdir()
+    for step in (3, 4):
+        save(folder, step, keep=1)
+    assert folder.whole_checkpoint()[0].step == 4
+    assert checkpoint_names(folder) == ["step_000004", "step_000009"]
+
+
 def test_a_full_disk_names_the_path(folder):
     def full(path):
         raise OSError(28, "No space left on device")
