@@ -184,18 +184,25 @@ class RunFolder:
             OSError: As `save_policy`.
             ValueError: If evaluation.json cannot be read.
         """
-        path = self.path / "best" / _EVALUATION
-        try:
-            best = dict(json.loads(path.read_bytes())) if path.exists() else {}
-        except (ValueError, TypeError, RecursionError) as error:
-            raise ValueError(f"{path} cannot be read ({error}): move {path.parent} away.") from error
 
         def save_with_row(folder: Path) -> None:
             save(folder)
             (folder / _EVALUATION).write_text(json.dumps(row), encoding="utf-8")
 
-        if is_better(row, best):
+        if is_better(row, self.best()):
             self.save_policy(save_with_row, "best")
+
+    def best(self) -> dict[str, float]:
+        """Returns the row of metrics of best/; none where it is not there.
+
+        Raises:
+            ValueError: If evaluation.json cannot be read.
+        """
+        path = self.path / "best" / _EVALUATION
+        try:
+            return {n: float(value) for n, value in json.loads(path.read_bytes()).items()} if path.exists() else {}
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{path} cannot be read ({error}): move {path.parent} away.") from error
 
     def whole_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
         """Returns the newest checkpoint whose files are as they were written, and what is wrong with newer ones."""

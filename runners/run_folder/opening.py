@@ -104,6 +104,7 @@ def _resumed_run(args: argparse.Namespace) -> Run:
         saved = folder.read_config()
         check_trainer(f"--resume {path}: the run", saved, args.trainer)
         folder.sessions()  # what cannot be read is said before anything is changed
+        folder.best()
         checked = check_run(with_options(saved, args))
         checkpoint, notes = folder.whole_checkpoint()
         if checkpoint is None:
