@@ -41,7 +41,7 @@ def read_from(checkpoint: Any) -> Iterator[None]:
     """
     try:
         yield
-    except (pickle.UnpicklingError, EOFError, AttributeError, LookupError, TypeError, ImportError) as error:
+    except (pickle.UnpicklingError, EOFError, AttributeError, LookupError, TypeError, ValueError, ImportError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(
             f"The state in {checkpoint} cannot be taken ({reason:.200}): go on with the versions that wrote it "
