@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,8 +26,8 @@ from agents.text import TextAgent, check_prompts
 from agents.transformers_agent.loading import DtypeName, context_length, parameter_shapes
 from agents.values import AtLeast1, Seconds
 from agents.weight_loader import WeightPart
-from agents.weight_sources import RemoteSource, WeightsFile, WeightSource
-from agents.weights import TensorSpec, check_specs, weights_folder
+from agents.weight_sources import Adapter, AdapterFolder, RemoteSource, WeightsFile, WeightSource
+from agents.weights import ADAPTER_FILE, TensorSpec, check_specs, weights_folder
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ class EngineAgent(TextAgent):
         trust_remote_code: Whether the model's folder may run code.
         sampling: What `act` samples with.
         enable_sleep_mode: Whether the engine can free its memory. Needs an owned engine on a GPU.
+        adapter_rank: Rank up to which the engine serves a LoRA adapter beside the model's own weights, so that it can
+            be given the adapter alone (`Adapter`); None has it serve none. Needs an owned engine that can.
         **engine_options: Passed to the engine untouched, before any default chosen here.
 
     Attributes:
@@ -86,11 +89,15 @@ class EngineAgent(TextAgent):
         trust_remote_code: bool = False,
         sampling: SamplingParams | None = None,
         enable_sleep_mode: bool = False,
+        adapter_rank: AtLeast1 | None = None,
         **engine_options: Any,
     ) -> None:
         if enable_sleep_mode:
             _check_can_sleep(self.engine, url)
             engine_options[self.sleep_option] = True
+        if adapter_rank is not None:
+            engine_options = {**self._adapter_options(adapter_rank, url), **engine_options}
+            self.weight_transfers = ("adapter", *self.weight_transfers)
         self.folder = resolve_model(model)
         self.backend: OwnedEngine | EngineServer
         if url is None:
@@ -113,6 +120,10 @@ class EngineAgent(TextAgent):
     def start(self, options: dict[str, Any], **timeouts: float) -> OwnedEngine:
         """Returns a new engine, with options in vLLM's words."""
         raise NotImplementedError
+
+    def serving_adapter(self, rank: int) -> dict[str, Any] | None:
+        """Returns the engine options with which it serves an adapter of a rank; None if it cannot."""
+        return None
 
     def connect(self, url: str, engine_options: dict[str, Any], *, timeout_s: float) -> EngineServer:
         """Returns the server at a URL."""
@@ -181,17 +192,18 @@ class EngineAgent(TextAgent):
         check_specs(specs, self._shapes)
 
     def load_weights(self, source: WeightSource, policy_version: int) -> None:
-        """Replaces the weights (Hugging Face names) and drops every cache made with the old ones.
+        """Replaces the weights (Hugging Face names), or an adapter; drops every cache made with the old ones.
 
-        Names, shapes and types are checked here first: an engine accepts unknown names silently, or dies. Files, handles
-        and broadcasts travel on to the engine's process unopened; arrays, Ray's among them, become a file, in shared
-        memory where there is room.
+        Names, shapes and types of weights are checked here first: an engine accepts unknown names silently, or dies.
+        Files, handles and broadcasts travel on to the engine's process unopened; arrays, Ray's among them, become a
+        file, in shared memory where there is room.
 
         Raises:
             ValueError: For an unknown or missing name or a wrong shape; nothing is changed then.
             EngineError: If the engine died, hung or cannot be reached.
         """
-        self.check_weights(source.specs)
+        if not isinstance(source, Adapter):
+            self.check_weights(source.specs)
         with _for_another_process(source) as sent:
             self.backend.load_weights(sent)
         self.policy_version = policy_version
@@ -221,6 +233,13 @@ class EngineAgent(TextAgent):
         """Frees the engine; a server goes on running."""
         self.backend.close()
 
+    def _adapter_options(self, rank: int, url: str | None) -> dict[str, Any]:
+        options = self.serving_adapter(rank)
+        if options is None or url is not None:
+            place = f"The agent {self.engine!r}" if url is None else f"The engine at {url}"
+            raise ValueError(f"{place} takes no adapter alone: leave out adapter_rank (weight_transfer='adapter').")
+        return options
+
     @cached_property
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return parameter_shapes(self.folder, trust_remote_code=self._trust_remote_code)
@@ -231,10 +250,15 @@ class EngineAgent(TextAgent):
 
 
 @contextmanager
-def _for_another_process(source: WeightSource) -> Iterator[RemoteSource]:
+def _for_another_process(source: WeightSource) -> Iterator[Any]:
     """Yields a source that can travel on: whatever else holds tensors becomes a file."""
     if isinstance(source, RemoteSource):
         yield source
+        return
+    if isinstance(source, Adapter):
+        with weights_folder(list(source.tensors()), ADAPTER_FILE) as folder:
+            (folder / "adapter_config.json").write_text(json.dumps(source.config), encoding="utf-8")
+            yield AdapterFolder(specs=source.specs, folder=str(folder))
         return
     with weights_folder(list(source.tensors())) as folder:
         yield WeightsFile(specs=source.specs, folder=str(folder))

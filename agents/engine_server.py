@@ -10,7 +10,7 @@ from agents.base import EngineError
 from agents.engine_output import EngineOutput, EngineRequest
 from agents.http_client import HttpClient
 from agents.weight_loader import WeightPart
-from agents.weight_sources import RemoteSource
+from agents.weight_sources import RemoteWeights
 
 
 class EngineServer:
@@ -71,7 +71,7 @@ class EngineServer:
         """Returns how many processes hold the server's model."""
         raise NotImplementedError
 
-    def load_weights(self, source: RemoteSource) -> None:
+    def load_weights(self, source: RemoteWeights) -> None:
         """Has the server load weights that fit the model, and drop its caches."""
         raise NotImplementedError
 

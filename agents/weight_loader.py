@@ -20,7 +20,8 @@ class WeightLoader(Protocol):
 
     Attributes:
         weight_transfers: The ways it takes them besides arrays and files: "ipc" (`Handles`: of the learner's memory,
-            opened where the engine is) and "collective" (`Broadcast`: in a process group of learner and engines).
+            opened where the engine is), "collective" (`Broadcast`: in a process group of learner and engines) and
+            "adapter" (`Adapter`: beside weights that it has).
     """
 
     weight_transfers: tuple[str, ...]

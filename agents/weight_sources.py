@@ -1,4 +1,4 @@
-"""Where an agent takes weights from: arrays, a file, handles of memory, or a broadcast.
+"""Where an agent takes weights from: arrays, a file, handles of memory, a broadcast, or an adapter beside its own.
 
 Every source says what it holds before it travels, and gives plain tensors to whoever wants them. These are copied from
 at once and never written to: they may be the learner's own memory.
@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 from agents.tensor_handles import opened
 from agents.weight_group import GroupMember, WeightGroup
-from agents.weights import WEIGHTS_FILE, TensorSpec
+from agents.weights import ADAPTER_FILE, WEIGHTS_FILE, TensorSpec
 
 # This process's place in the broadcasts it takes: a process holds one engine.
 _member = GroupMember()
@@ -101,15 +101,46 @@ class Broadcast(WeightSource):
         yield from _member.channel(self.group, self.group.first_rank + worker).receive(self.specs)
 
 
-RemoteSource = WeightsFile | Handles | Broadcast
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter(WeightSource):
+    """A low-rank adapter, for an engine that holds the base model; `specs` are the adapter's, as peft names them.
+
+    Attributes:
+        weights: Where its tensors are.
+        config: What peft writes to adapter_config.json.
+    """
+
+    weights: WeightSource
+    config: Mapping[str, Any]
+
+    def tensors(self, worker: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yields each of the adapter's; they are no weights of the model."""
+        yield from self.weights.tensors(worker)
 
 
-def to_json(source: RemoteSource) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterFolder(WeightSource):
+    """An adapter in a folder that the engine sees too, as `peft.PeftModel.from_pretrained` loads it."""
+
+    folder: str
+
+    def tensors(self, worker: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yields each of the adapter's, mapped from the file."""
+        with safe_open(Path(self.folder) / ADAPTER_FILE, "pt") as file:
+            for spec in self.specs:
+                yield spec.name, file.get_tensor(spec.name)
+
+
+RemoteWeights = WeightsFile | Handles | Broadcast
+RemoteSource = RemoteWeights | AdapterFolder
+
+
+def to_json(source: RemoteWeights) -> dict[str, Any]:
     """Returns the source for an engine behind JSON; `from_json` is the way back."""
     return asdict(source)
 
 
-def from_json(fields: Mapping[str, Any]) -> RemoteSource:
+def from_json(fields: Mapping[str, Any]) -> RemoteWeights:
     """Returns the source that `to_json` wrote."""
     specs = tuple(
         TensorSpec(name=spec["name"], dtype=spec["dtype"], shape=tuple(spec["shape"])) for spec in fields["specs"]

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 WEIGHTS_FILE = "model.safetensors"
+ADAPTER_FILE = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +64,8 @@ def check_specs(specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...
 
 
 @contextmanager
-def weights_folder(weights: Sequence[tuple[str, torch.Tensor]]) -> Iterator[Path]:
-    """Writes the weights as `model.safetensors` into a folder that lives as long as the context.
+def weights_folder(weights: Sequence[tuple[str, torch.Tensor]], file: str = WEIGHTS_FILE) -> Iterator[Path]:
+    """Writes the weights as a safetensors file into a folder that lives as long as the context.
 
     Every engine can read such a folder, over processes and, where it is shared, over machines; in memory (/dev/shm)
     it costs one copy of each that is on the CPU. Set TMPDIR to a folder that a remote server sees as well.
@@ -72,7 +73,7 @@ def weights_folder(weights: Sequence[tuple[str, torch.Tensor]]) -> Iterator[Path
     size = sum(tensor.numel() * tensor.element_size() for _, tensor in weights)
     with tempfile.TemporaryDirectory(prefix="gsm8k_env-weights-", dir=_roomy_folder(size)) as folder:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights}
-        save_file(tensors, Path(folder) / WEIGHTS_FILE, metadata={"format": "pt"})
+        save_file(tensors, Path(folder) / file, metadata={"format": "pt"})
         yield Path(folder)
 
 

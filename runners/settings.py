@@ -16,7 +16,7 @@ from runners.support.settings import Settings, not_negative, setting, share
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 InFlight = Literal["finish", "continue"]
-WeightTransfer = Literal["auto", "object_store", "ipc", "collective"]
+WeightTransfer = Literal["auto", "object_store", "ipc", "collective", "adapter"]
 
 
 def _known(registry: Any) -> Any:

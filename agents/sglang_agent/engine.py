@@ -12,7 +12,7 @@ from agents.http_client import MissingEndpointError
 from agents.sglang_agent.sampling import output
 from agents.sglang_agent.weight_loading import SIZES, WeightLoading
 from agents.weight_loader import WeightPart
-from agents.weight_sources import RemoteSource
+from agents.weight_sources import RemoteWeights
 
 _STEP_S = 0.05  # a call to the engine waits at most this long for a step of it to end
 
@@ -49,7 +49,7 @@ class Engine:
         """Returns how many processes hold the model."""
         return prod(self.sizes().values())
 
-    def load_weights(self, source: RemoteSource) -> None:
+    def load_weights(self, source: RemoteWeights) -> None:
         """Loads weights that fit the model; SGLang drops its radix cache with it."""
         self._weights.load(source)
 

@@ -10,7 +10,7 @@ from agents.engine_output import EngineOutput
 from agents.engine_server import EngineServer
 from agents.sglang_agent.sampling import output
 from agents.sglang_agent.weight_loading import SIZES, WeightLoading
-from agents.weight_sources import RemoteSource
+from agents.weight_sources import RemoteWeights
 
 
 class Server(EngineServer):
@@ -37,7 +37,7 @@ class Server(EngineServer):
         """Returns how many processes hold the server's model."""
         return prod(self.sizes.values())
 
-    def load_weights(self, source: RemoteSource) -> None:
+    def load_weights(self, source: RemoteWeights) -> None:
         """Has the server load weights that fit the model; it drops its radix cache with it."""
         self._weights.load(source)
 

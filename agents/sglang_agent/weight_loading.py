@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.http_client import MissingEndpointError
 from agents.weight_group import WeightGroup
-from agents.weight_sources import Handles, RemoteSource, WeightsFile
+from agents.weight_sources import Handles, RemoteWeights, WeightsFile
 
 # The options whose product is the number of processes that hold the model.
 SIZES = ("tp_size", "pp_size", "dp_size")
@@ -25,7 +25,7 @@ class WeightLoading:
         self._call = call
         self._group_name: str | None = None
 
-    def load(self, source: RemoteSource) -> None:
+    def load(self, source: RemoteWeights) -> None:
         """Loads the weights; SGLang drops its radix cache with it. Raises what the call does."""
         if isinstance(source, WeightsFile):
             self._call("update_weights_from_disk", {"model_path": source.folder})

@@ -13,6 +13,9 @@ from agents.vllm_agent.engine import WORKER_EXTENSION
 from agents.vllm_agent.sampling import requests
 from agents.vllm_agent.server import Server
 
+# What `max_lora_rank` may be.
+_ADAPTER_SIZES = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
 
 class VLLMAgent(EngineAgent):
     """Samples with vLLM (https://docs.vllm.ai), in a process of its own or behind a URL.
@@ -56,6 +59,11 @@ class VLLMAgent(EngineAgent):
             },
             **timeouts,
         )
+
+    def serving_adapter(self, rank: int) -> dict[str, Any]:
+        """Returns vLLM's options for one adapter: its sizes go up to 512, and it computes with the size's padding."""
+        size = next((size for size in _ADAPTER_SIZES if size >= rank), rank)
+        return {"enable_lora": True, "max_loras": 1, "max_lora_rank": size}
 
     def connect(self, url: str, engine_options: dict[str, Any], *, timeout_s: float) -> Server:
         """Returns the server at a URL."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from agents.engine_output import EngineOutput, EngineRequest, engine_output
 from agents.weight_loader import WeightPart
-from agents.weight_sources import RemoteSource, to_json
+from agents.weight_sources import AdapterFolder, RemoteSource, to_json
 
 WORKER_EXTENSION = "agents.vllm_agent.worker.WeightsExtension"
 
@@ -23,6 +23,7 @@ class Engine:
         # vLLM's default seed is 0 everywhere, and replicas would draw the same samples.
         self._llm = vllm.LLM(**{"seed": secrets.randbits(31), **options})
         self._numbers: dict[str, int] = {}
+        self._adapter: Any = None
 
     def submit(self, requests: list[EngineRequest]) -> None:
         """Begins completions."""
@@ -34,6 +35,7 @@ class Engine:
                 self._vllm.SamplingParams(**sampling, detokenize=bool(sampling["stop"]), output_kind=final)
                 for _, _, sampling in requests
             ],
+            lora_request=self._adapter,
             use_tqdm=False,
         )
         for name, request in zip(names, requests, strict=True):
@@ -54,10 +56,25 @@ class Engine:
         return len(self._llm.collective_rpc("check_health"))
 
     def load_weights(self, source: RemoteSource) -> None:
-        """Has every worker load the weights, and drops the prefix cache."""
-        self._llm.collective_rpc("load_weights", args=(to_json(source),))
+        """Has every worker load the weights, or the adapter beside them, and drops the prefix cache."""
+        if isinstance(source, AdapterFolder):
+            self._load_adapter(source.folder)
+        else:
+            self._llm.collective_rpc("load_weights", args=(to_json(source),))
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vLLM could not drop its prefix cache, so it holds keys of the old weights.")
+
+    def _load_adapter(self, folder: str) -> None:
+        """Puts an adapter in the place of the one before; vLLM knows one by its number and would keep an old one's."""
+        from vllm.lora.request import LoRARequest
+
+        engine, number = self._llm.llm_engine, 1
+        if self._adapter is not None:
+            number = self._adapter.lora_int_id + 1
+            engine.remove_lora(self._adapter.lora_int_id)
+        self._adapter = LoRARequest(f"policy-{number}", number, folder)
+        if not engine.add_lora(self._adapter):
+            raise RuntimeError(f"vLLM did not load the adapter in {folder}.")
 
     def sleep(self) -> None:
         """Frees weights and KV cache; level 2 keeps no copy, since new weights come before the next completion."""

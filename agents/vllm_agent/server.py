@@ -14,7 +14,7 @@ from agents.engine_output import EngineOutput, engine_output
 from agents.engine_server import EngineServer
 from agents.http_client import MissingEndpointError
 from agents.vllm_agent.engine import WORKER_EXTENSION
-from agents.weight_sources import RemoteSource, to_json
+from agents.weight_sources import RemoteWeights, to_json
 
 _HOW_TO_UPDATE = (
     "Weights can be updated only on a server started with the environment variable VLLM_SERVER_DEV_MODE=1 and with "
@@ -48,7 +48,7 @@ class Server(EngineServer):
         """Returns how many workers hold the model: each answers."""
         return len(self._call("/collective_rpc", {"method": "check_health"})["results"])
 
-    def load_weights(self, source: RemoteSource) -> None:
+    def load_weights(self, source: RemoteWeights) -> None:
         """Has every worker of the server load the weights, and drops the prefix cache."""
         self._call("/collective_rpc", {"method": "load_weights", "args": [to_json(source)]})
         if not self._call("/reset_prefix_cache", {})["success"]:

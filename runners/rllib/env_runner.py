@@ -156,4 +156,6 @@ class TextEnvRunner(EnvRunner, Checkpointable):
             options["trust_remote_code"] = True
         if config.sleep_during_update:
             options["enable_sleep_mode"] = True
+        if config.weight_transfer == "adapter":
+            options["adapter_rank"] = config.lora_rank
         return agents.make(config.engine, model=config.policy_model, **options)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
 import torch
 
+from agents.registry import find
 from agents.values import fits
 from runners.objectives.advantages import estimate_advantages
 from runners.published import algorithm_settings
@@ -69,6 +71,11 @@ def check_together(config: Any) -> None:
             "in bfloat16 all the same); with adapters (lora_rank) the frozen model may have another",
         ),
         ("lora_rank", (config.lora_rank or 0) <= 4096, "at most 4096: no layer has use for more"),
+        (
+            "weight_transfer",
+            config.weight_transfer != "adapter" or (config.lora_rank is not None and _takes_adapters(config.engine)),
+            "'adapter' only with lora_rank, and an engine that serves adapters, such as 'vllm'",
+        ),
         ("fully_shard", not config.fully_shard or learners > 1, "False with fewer than two learners"),
         (
             "sleep_during_update",
@@ -161,6 +168,10 @@ def _overlapping(config: Any) -> list[tuple[str, bool, str]]:
             "without any of episodes and samples with max_staleness: they are called request by request",
         ),
     ]
+
+
+def _takes_adapters(engine: str) -> bool:
+    return "adapter_rank" in inspect.signature(find(engine)).parameters
 
 
 def _derives(value: Any, base: type) -> bool:

@@ -101,6 +101,14 @@ def adapter_weights(parameters: Iterable[NamedTensor]) -> Iterator[NamedTensor]:
             yield "base_model.model." + name.replace(".default", ""), tensor
 
 
+def adapter_config(model: torch.nn.Module) -> dict[str, Any]:
+    """Returns peft's configuration of a model's adapters, as its adapter_config.json has it."""
+    configs: Any = model.peft_config
+    settings = configs["default"].to_dict()
+    fields = {name: sorted(value) if isinstance(value, set) else value for name, value in settings.items()}
+    return {**fields, "inference_mode": True}
+
+
 def write_adapter(folder: Path, weights: Mapping[str, torch.Tensor], config: LoraConfig) -> None:
     """Writes what `peft.PeftModel.from_pretrained` loads, from what `adapter_weights` yields."""
     folder.mkdir(parents=True, exist_ok=True)

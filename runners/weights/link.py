@@ -52,6 +52,7 @@ class WeightLink:
 
     - "object_store": as arrays, and to an engine in a process of its own as a file in shared memory;
     - "ipc": as handles of the learner's memory, which the engine's process opens;
+    - "adapter": the adapter alone, to engines that serve it beside the base model that they have;
     - "collective": broadcast by rank 0 in a process group that it and every engine's workers join. The group is made
       anew, under a new name, whenever an engine or an env runner was.
 
@@ -112,6 +113,8 @@ class WeightLink:
         match self.path:
             case "object_store":
                 return self._call_all(methodcaller("load", self._senders.ask(methodcaller("arrays")), version))
+            case "adapter":
+                return self._call_all(methodcaller("load", self._senders.ask(methodcaller("adapter")), version))
             case "ipc":
                 return self._send_handles(version)
             case "collective":

@@ -10,8 +10,9 @@ import torch
 
 from agents.tensor_handles import gpu_uuid, pack
 from agents.weight_group import LEARNER_RANK, GroupMember, WeightGroup, free_port
-from agents.weight_sources import Arrays, WeightSource
+from agents.weight_sources import Adapter, Arrays, WeightSource
 from agents.weights import TensorSpec
+from runners.updating.lora import adapter_config
 from runners.updating.ranks import is_rank_0
 from runners.updating.updater import Updater
 
@@ -78,6 +79,15 @@ class WeightSender:
         weights = self._updater.exported_weights()
         arrays = Arrays.of((name, tensor.to("cpu", torch.float32).numpy()) for name, tensor in weights)
         return self._share(arrays) if is_rank_0() else None
+
+    def adapter(self) -> WeightSource | None:
+        """Returns the adapter in main memory, in float32; None on sharded ranks but rank 0."""
+        weights = self._updater.copied_adapters()
+        if not is_rank_0():
+            return None
+        arrays = Arrays.of((name, tensor.float().numpy()) for name, tensor in weights.items())
+        config = adapter_config(self._updater.scorer.model)
+        return Adapter(specs=arrays.specs, weights=self._share(arrays), config=config)
 
     def handles(self, count: int) -> list[str]:
         """Returns `count` payloads of handles, one for each process that will open them."""

@@ -1,11 +1,13 @@
 """Adapters on a frozen model, through the whole runner."""
 
+import json
 from operator import attrgetter, methodcaller
 
 import numpy as np
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from agents.models import resolve_model
@@ -60,6 +62,21 @@ def test_the_check_after_a_sync_sees_that_the_base_alone_was_sent(trained, monke
     )
     with pytest.raises(RuntimeError, match="does not run the learner's weights"):
         algo.deliver_weights()
+
+
+@pytest.mark.slow
+def test_the_adapter_that_travels_alone_is_the_one_peft_loads(trained, tmp_path):
+    """An engine gets the same tensors and the same configuration as policy/adapter has."""
+    algo, _ = trained
+    sent = algo.local_learner.sender.adapter()
+    algo.save_policy(tmp_path)
+    saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert [spec.name for spec in sent.specs] == [name for name, _ in sent.tensors()]
+    assert {name: tensor.tolist() for name, tensor in sent.tensors()} == {n: t.tolist() for n, t in saved.items()}
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    for name in ("r", "lora_alpha", "peft_type", "bias", "use_rslora"):
+        assert sent.config[name] == config[name], name
+    assert json.loads(json.dumps(sent.config)) == sent.config
 
 
 def test_only_adapters_are_trained_and_checkpointed(build, tmp_path):
@@ -151,6 +168,11 @@ def test_two_learners_make_the_same_steps(build, trained, fully_shard):
         ({"lora_rank": 0}, "lora_rank=0, but it must be an int >= 1, or None"),
         ({"lora_rank": 4, "lora_targets": "q_prj"}, "q_prj"),
         ({"lora_rank": 4, "lora_targets": "embed_tokens"}, "'all-linear' takes all that are"),
+        (
+            {"lora_rank": 4, "weight_transfer": "adapter"},
+            "must be 'adapter' only with lora_rank, and",
+        ),
+        ({"engine": "vllm", "weight_transfer": "adapter"}, "'adapter' only with lora_rank, and an engine that serves"),
     ],
 )
 def test_refusals(build, agents, message):
