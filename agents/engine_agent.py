@@ -64,6 +64,8 @@ class EngineAgent(TextAgent):
 
     Attributes:
         engine: The engine's name.
+        loads_in_flight: Whether completions that are open when weights come go on under these; no server says which of
+            their tokens are whose.
         sleep_option: Its own option for `enable_sleep_mode`.
 
     Raises:
@@ -72,9 +74,9 @@ class EngineAgent(TextAgent):
     """
 
     in_process = False
-    loads_in_flight = False
     weight_transfers: tuple[str, ...] = ("ipc", "collective")
     engine: str
+    loads_in_flight = False
     sleep_option: str
 
     def __init__(
@@ -107,6 +109,7 @@ class EngineAgent(TextAgent):
             self.backend = self.start(options, timeout_s=timeout_s, start_timeout_s=start_timeout_s)
         else:
             self.backend = server = self.connect(url, engine_options, timeout_s=timeout_s)
+            self.loads_in_flight = False
             max_model_len = min(max_model_len or server.max_model_len, server.max_model_len)
         super().__init__(
             self.folder, max_model_len=max_model_len, sampling=sampling, trust_remote_code=trust_remote_code
@@ -205,7 +208,7 @@ class EngineAgent(TextAgent):
         if not isinstance(source, Adapter):
             self.check_weights(source.specs)
         with _for_another_process(source) as sent:
-            self.backend.load_weights(sent)
+            self.backend.load_weights(sent, policy_version)
         self.policy_version = policy_version
         logger.info("weights of version %d by %s", policy_version, type(sent).__name__)
 
@@ -246,7 +249,7 @@ class EngineAgent(TextAgent):
 
     def _cut(self, output: EngineOutput, stop: Sequence[str]) -> EngineOutput:
         count = tokens_to_stop(self.tokenizer, output.token_ids, stop)
-        return output if count is None else EngineOutput(output.token_ids[:count], output.logprobs[:count], "stop")
+        return output if count is None else output.cut(count)
 
 
 @contextmanager

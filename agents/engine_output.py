@@ -24,6 +24,10 @@ class EngineOutput(NamedTuple):
     finish_reason: FinishReason
     policy_versions: tuple[int, ...] = ()
 
+    def cut(self, count: int) -> EngineOutput:
+        """Returns the first `count` tokens, which a text ended."""
+        return EngineOutput(self.token_ids[:count], self.logprobs[:count], "stop", self.policy_versions[:count])
+
 
 def engine_output(
     token_ids: Iterable[int], logprobs: Iterable[float], reason: Any, policy_versions: Iterable[int] = ()

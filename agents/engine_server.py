@@ -71,7 +71,7 @@ class EngineServer:
         """Returns how many processes hold the server's model."""
         raise NotImplementedError
 
-    def load_weights(self, source: RemoteWeights) -> None:
+    def load_weights(self, source: RemoteWeights, policy_version: int) -> None:
         """Has the server load weights that fit the model, and drop its caches."""
         raise NotImplementedError
 

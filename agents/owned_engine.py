@@ -61,9 +61,9 @@ class OwnedEngine:
         """Returns how many processes hold the engine's model."""
         return self.process.call("num_workers")
 
-    def load_weights(self, source: RemoteSource) -> None:
+    def load_weights(self, source: RemoteSource, policy_version: int) -> None:
         """Loads weights that fit the model, and drops the caches."""
-        self.process.call("load_weights", source)
+        self.process.call("load_weights", source, policy_version)
 
     def sleep(self) -> None:
         """Frees weights and KV cache."""

@@ -49,7 +49,7 @@ class Engine:
         """Returns how many processes hold the model."""
         return prod(self.sizes().values())
 
-    def load_weights(self, source: RemoteWeights) -> None:
+    def load_weights(self, source: RemoteWeights, policy_version: int) -> None:
         """Loads weights that fit the model; SGLang drops its radix cache with it."""
         self._weights.load(source)
 

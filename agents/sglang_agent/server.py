@@ -37,7 +37,7 @@ class Server(EngineServer):
         """Returns how many processes hold the server's model."""
         return prod(self.sizes.values())
 
-    def load_weights(self, source: RemoteWeights) -> None:
+    def load_weights(self, source: RemoteWeights, policy_version: int) -> None:
         """Has the server load weights that fit the model; it drops its radix cache with it."""
         self._weights.load(source)
 

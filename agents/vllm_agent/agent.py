@@ -31,6 +31,7 @@ class VLLMAgent(EngineAgent):
     """
 
     engine = "vllm"
+    loads_in_flight = True
     sleep_option = "enable_sleep_mode"
 
     def start(self, options: dict[str, Any], **timeouts: float) -> OwnedEngine:

@@ -24,6 +24,7 @@ class Engine:
         self._llm = vllm.LLM(**{"seed": secrets.randbits(31), **options})
         self._numbers: dict[str, int] = {}
         self._adapter: Any = None
+        self._llm.llm_engine.set_weight_version("0")
 
     def submit(self, requests: list[EngineRequest]) -> None:
         """Begins completions."""
@@ -55,13 +56,17 @@ class Engine:
         """Returns how many workers hold the model: each answers."""
         return len(self._llm.collective_rpc("check_health"))
 
-    def load_weights(self, source: RemoteSource) -> None:
-        """Has every worker load the weights, or the adapter beside them, and drops the prefix cache."""
+    def load_weights(self, source: RemoteSource, policy_version: int) -> None:
+        """Has every worker load the weights, or the adapter beside them, and drops the prefix cache.
+
+        What is open goes on under the new weights, which compute its keys anew.
+        """
         if isinstance(source, AdapterFolder):
             self._load_adapter(source.folder)
         else:
             self._llm.collective_rpc("load_weights", args=(to_json(source),))
-        if not self._llm.reset_prefix_cache():
+        self._llm.llm_engine.set_weight_version(str(policy_version))
+        if not self._llm.reset_prefix_cache(reset_running_requests=True):
             raise RuntimeError("vLLM could not drop its prefix cache, so it holds keys of the old weights.")
 
     def _load_adapter(self, folder: str) -> None:
@@ -88,4 +93,5 @@ class Engine:
 def _output(completion: Any) -> EngineOutput:
     ids = completion.token_ids
     logprobs = (step[token].logprob for step, token in zip(completion.logprobs, ids, strict=True))
-    return engine_output(ids, logprobs, completion.finish_reason)
+    versions = (span.version for span in completion.weight_versions for _ in range(span.start, span.end))
+    return engine_output(ids, logprobs, completion.finish_reason, map(int, versions))

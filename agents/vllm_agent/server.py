@@ -48,7 +48,7 @@ class Server(EngineServer):
         """Returns how many workers hold the model: each answers."""
         return len(self._call("/collective_rpc", {"method": "check_health"})["results"])
 
-    def load_weights(self, source: RemoteWeights) -> None:
+    def load_weights(self, source: RemoteWeights, policy_version: int) -> None:
         """Has every worker of the server load the weights, and drops the prefix cache."""
         self._call("/collective_rpc", {"method": "load_weights", "args": [to_json(source)]})
         if not self._call("/reset_prefix_cache", {})["success"]:

@@ -161,6 +161,11 @@ def _overlapping(config: Any) -> list[tuple[str, bool, str]]:
         ("importance_cap", corrected, 'a number with max_staleness, or ratio_reference "rollout": samples are stale'),
         ("dynamic_sampling", not config.dynamic_sampling, "False with max_staleness"),
         ("sleep_during_update", not config.sleep_during_update, "False with max_staleness: engines sample meanwhile"),
+        (
+            "in_flight",
+            config.in_flight == "finish" or config.weight_transfer != "adapter",
+            '"finish" with weight_transfer="adapter": what is open goes on with the adapter that it began with',
+        ),
         ("gpus_per_engine", config.gpus_per_engine is None, "None with max_staleness: engines need GPUs of their own"),
         (
             "callbacks_class",

@@ -52,7 +52,7 @@ class Engine:
     def num_workers(self) -> int:
         return self._num_workers
 
-    def load_weights(self, source: RemoteSource) -> None:
+    def load_weights(self, source: RemoteSource, policy_version: int) -> None:
         tensors = source.tensors()
         first = next(tensors)
         self._die_once()

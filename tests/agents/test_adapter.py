@@ -69,7 +69,7 @@ def test_completions_are_those_of_the_merged_weights(serving: Agent, prompts: li
 
 
 class Backend:
-    def load_weights(self, source: RemoteSource) -> None:
+    def load_weights(self, source: RemoteSource, policy_version: int) -> None:
         assert isinstance(source, AdapterFolder)
         self.config = json.loads((Path(source.folder) / "adapter_config.json").read_text())
         self.given = {name: tensor.clone() for name, tensor in source.tensors()}

@@ -223,5 +223,5 @@ def test_an_sglang_engine_without_weight_sessions(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(
         sys.modules, "sglang.srt.managers.io_struct", types.SimpleNamespace(UpdateWeightsFromTensorReqInput=None)
     )
-    Engine({}).load_weights(broadcast_of({"a": torch.zeros(2)}, new_group()))
+    Engine({}).load_weights(broadcast_of({"a": torch.zeros(2)}, new_group()), 1)
     assert updated == [["a"]]

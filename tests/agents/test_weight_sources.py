@@ -203,7 +203,7 @@ def test_a_scripted_agent_keeps_a_copy() -> None:
 class Backend:
     """Records what is sent to an engine, and what the memory of Python and NumPy rose to by then."""
 
-    def load_weights(self, source: RemoteSource) -> None:
+    def load_weights(self, source: RemoteSource, policy_version: int) -> None:
         self.peak = tracemalloc.get_traced_memory()[1]
         self.kind = type(source)
         self.given = {name: tensor.clone() for name, tensor in source.tensors()}

@@ -39,6 +39,14 @@ def test_settings_that_do_not_go_together(settings, message):
         config.training(**settings).validate()
 
 
+def test_what_is_open_keeps_its_adapter():
+    config = small_config(max_staleness=1, in_flight="continue").env_runners(num_env_runners=1)
+    with pytest.raises(
+        ValueError, match='in_flight=\'continue\', but it must be "finish" with weight_transfer="adapter'
+    ):
+        config.agents(engine="vllm", lora_rank=4, weight_transfer="adapter").validate()
+
+
 @pytest.mark.slow
 def test_an_engine_that_does_not_stream_is_named(build):
     with pytest.raises(ValueError, match="max_staleness needs an engine that streams"):
