@@ -117,7 +117,7 @@ def main() -> None:
     args = parser.parse_args()
     options = ["--preset", "tiny", "--engine", args.engine, "--num-threads", "1", "--num-env-runners", "1"]
     options += args.options.split()
-    kinds = [(0, "finish"), (1, "finish")] + ([(1, "continue")] if args.engine == "transformers" else [])
+    kinds = [(0, "finish"), (1, "finish")] + ([(1, "continue")] if args.engine != "sglang" else [])
     runs = [run(options, staleness, in_flight, args.steps) for staleness, in_flight in kinds]
     print("| max_staleness | in_flight | s a step | waiting for samples | update | delivery | staleness_max |")
     print("|---|---|---|---|---|---|---|")
