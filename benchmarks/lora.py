@@ -77,17 +77,6 @@ def main() -> None:
     for kind in KINDS if args.engine == "vllm" else [*KINDS][:2]:
         options = ["--engine", args.engine, "--steps", str(args.steps), "--threads", str(args.threads)]
         command = [sys.executable, __file__, "--only", kind, *options]
-            sys.executable,
-            __file__,
-            "--only",
-            kind,
-            "--engine",
-            args.engine,
-            "--steps",
-            str(args.steps),
-            "--threads",
-            str(args.threads),
-        ]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         rows[kind] = found = json.loads(done.stdout.splitlines()[-1])
         seconds = " | ".join(f"{found[name]:.1f}" for name in ("sample_s", "update_s", "sync_s"))
