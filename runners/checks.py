@@ -21,6 +21,7 @@ from runners.sampling.environments import make_environment, reset_alike
 from runners.sampling.rollout import GroupReset
 from runners.settings import AGENT_NOUNS, TRAINING_NOUNS, SamplingSettings
 from runners.support.settings import fields_of, from_mapping
+from runners.tracking.trackers import find_trackers
 from runners.training.trainers import trainer_of
 
 # What numpy takes as a seed.
@@ -76,6 +77,7 @@ def check_run(settings: dict[str, Any]) -> Checked:
             f"dump_steps={settings['run']['dump_steps']!r}, but it must be left out: {trainer_of(settings).script} "
             "samples nothing that could be replayed."
         )
+    find_trackers(from_mapping(RunSettings, settings["run"]).report_to)
     find(config.engine, model=config.policy_model, **config.engine_options)
     train = _problems(settings["environment"], settings["env_options"])
     eval_options = {**train.resolved, **settings["eval_env_options"]}

@@ -8,6 +8,7 @@ from typing import Any
 from agents.values import Seconds, at_least_1, positive
 from runners.run_folder.conditions import is_steps, parse_condition
 from runners.support.settings import Settings, not_negative, setting
+from runners.tracking.trackers import is_report_to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,13 @@ class RunSettings(Settings):
         "Steps that are kept whole for `runners/replay.py`, each with a checkpoint; of all the newest ten stay.",
         'such as "3,7", or "all"',
         is_steps,
+    )
+    report_to: str = setting(
+        "tensorboard",
+        'Where the metrics go too: "tensorboard", "wandb", "mlflow", module:Class of your own, several with commas '
+        'between them; or "none".',
+        'such as "tensorboard,wandb"',
+        is_report_to,
     )
     interrupt_s: Seconds = setting(
         600.0,

@@ -13,7 +13,6 @@ from typing import Any
 
 import yaml
 from safetensors import SafetensorError
-from tensorboardX import SummaryWriter
 
 from runners.run_folder.best import is_better
 from runners.run_folder.kept_rollouts import thinned
@@ -61,7 +60,6 @@ class RunFolder:
         (path / _CHECKPOINTS).mkdir(exist_ok=True)
         for place in (path, path / _CHECKPOINTS):
             clean(place)
-        self._tensorboard: SummaryWriter | None = None
 
     def has_run(self) -> bool:
         """Returns whether a run got as far as its first metrics here; one that failed before left nothing to keep."""
@@ -87,14 +85,8 @@ class RunFolder:
         return read_sessions(self.path)
 
     def log(self, row: Mapping[str, float]) -> None:
-        """Appends a step's metrics to metrics.jsonl and TensorBoard."""
+        """Appends a step's metrics to metrics.jsonl."""
         _append(self.path / "metrics.jsonl", [row])
-        if self._tensorboard is None:
-            self._tensorboard = SummaryWriter(str(self.path / "tensorboard"))
-        for name, value in row.items():
-            if name != "step":
-                self._tensorboard.add_scalar(name, value, int(row["step"]))
-        self._tensorboard.flush()
 
     def log_samples(self, samples: Iterable[Mapping[str, Any]]) -> None:
         """Appends completions to samples.jsonl."""
@@ -229,9 +221,7 @@ class RunFolder:
             (self.path / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
 
     def close(self) -> None:
-        """Closes the TensorBoard file, and lets other processes have the folder."""
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        """Lets other processes have the folder."""
         self._lock.close()
 
     def _checkpoints(self) -> list[tuple[int, Path]]:

@@ -34,6 +34,7 @@ def train(run: Run) -> int:
     from runners.run_folder.plot import plot_learning_curve
     from runners.run_folder.progress import RunProgress
     from runners.run_settings import RunSettings
+    from runners.tracking.trackers import Trackers
 
     settings, folder, limits = run.settings, run.folder, RunSettings(**run.settings["run"])
     trainer = trainer_of(settings)
@@ -43,6 +44,7 @@ def train(run: Run) -> int:
         _algorithm(run) as algo,
         Interrupts(limits.interrupt_s) as interrupted,
         RunProgress(limits.steps, run.first, problems, title=trainer.title) as progress,
+        Trackers(folder.path, settings, limits.report_to, progress.say) as trackers,
     ):
         progress.say(f"{settings['preset']}: {_describe(algo, settings)}")
         progress.say(f"run folder: {folder.path}" + (f", resumed after step {run.first}" if run.checkpoint else ""))
@@ -56,7 +58,8 @@ def train(run: Run) -> int:
                 rows = [metrics_row({"evaluation": algo.evaluate()}, 0)]
             evaluation_s = time.monotonic() - started
             folder.log(rows[0])
-            _show_evaluation(algo, folder, progress, rows[0])
+            trackers.log(rows[0])
+            _show_evaluation(algo, folder, trackers, progress, rows[0])
             if run.preflight and limits.steps:
                 with users_mistakes():
                     for sentence in preflight(algo, limits, rows[0], evaluation_s):
@@ -72,10 +75,11 @@ def train(run: Run) -> int:
             row = metrics_row(result, step)
             last = last or ending.after(row)
             folder.log(row)
+            trackers.log(row)
             rows.append(row)
             progress.step(row)
             if "evaluation" in result:
-                _show_evaluation(algo, folder, progress, row)
+                _show_evaluation(algo, folder, trackers, progress, row)
                 folder.save_best(row, algo.save_policy)
             if trainer.dumps and ("evaluation" in result or dumps.wanted(step)):
                 folder.log_rollouts(kept_rows(step, algo.trained_on, algo.advantages.advantages, token_texts))
@@ -150,9 +154,9 @@ def _algorithm(run: Run) -> Iterator[Any]:
         algo.stop()
 
 
-def _show_evaluation(algo: Any, folder: Any, progress: Any, row: dict[str, float]) -> None:
+def _show_evaluation(algo: Any, folder: Any, trackers: Any, progress: Any, row: dict[str, float]) -> None:
     progress.evaluation(row)
-    folder.log_samples(
+    samples = [
         {
             "step": row["step"],
             "prompt": rollout.observation,
@@ -162,7 +166,9 @@ def _show_evaluation(algo: Any, folder: Any, progress: Any, row: dict[str, float
             "finish_reason": rollout.finish_reason,
         }
         for rollout in algo.evaluation_rollouts[:NUM_SAMPLES_SHOWN]
-    )
+    ]
+    folder.log_samples(samples)
+    trackers.log_completions(samples)
 
 
 def _describe(algo: Any, settings: dict[str, Any]) -> str:
