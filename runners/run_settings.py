@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.values import Seconds, at_least_1, positive
-from runners.run_folder.conditions import is_steps, parse_condition
+from runners.run_folder.conditions import is_report_to, is_steps, parse_condition
 from runners.support.settings import Settings, not_negative, setting
-from runners.tracking.trackers import is_report_to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

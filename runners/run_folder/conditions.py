@@ -1,4 +1,4 @@
-"""Conditions and steps as a user writes them: "eval_accuracy>0.9", "3,7"."""
+"""Conditions, steps and trackers as a user writes them: "eval_accuracy>0.9", "3,7", "tensorboard,wandb"."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from runners.run_folder.metrics import METRICS
 
+TRACKERS = ("tensorboard", "wandb", "mlflow")
+NO_TRACKER = "none"
 _COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 _STEPS = re.compile(r"all|0*[1-9]\d*(,0*[1-9]\d*)*")
 _FORM = re.compile(r"\s*(\w+)\s*([<>]=?)\s*(\S+)\s*")
@@ -47,3 +49,8 @@ def parse_condition(text: str) -> Condition | None:
 def is_steps(text: str) -> bool:
     """Returns whether a text names steps: "all", or numbers such as "3,7"."""
     return _STEPS.fullmatch(text) is not None
+
+
+def is_report_to(text: str) -> bool:
+    """Returns whether every name, between commas, is one of TRACKERS or of the form module:Class."""
+    return text == NO_TRACKER or all(name in TRACKERS or ":" in name for name in text.split(","))

@@ -8,22 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agents.names import did_you_mean
+from runners.run_folder.conditions import NO_TRACKER, TRACKERS
 from runners.support.atomic import replacing
 from runners.tracking.tracker import TrackedRun, Tracker
 
-_SHIPPED = {
-    "tensorboard": "runners.tracking.tensorboard:TensorBoard",
-    "wandb": "runners.tracking.wandb:WandB",
-    "mlflow": "runners.tracking.mlflow:MLflow",
-}
-_INSTALL = {"wandb": "pip install 'gsm8k-env[wandb]'", "mlflow": "pip install 'gsm8k-env[mlflow]'"}
-NONE = "none"
-
-
-def is_report_to(text: str) -> bool:
-    """Returns whether every name is one of a tracker that is shipped, or of the form module:Class."""
-    return text == NONE or all(name in _SHIPPED or ":" in name for name in text.split(","))
+_CLASSES = dict(zip(TRACKERS, ("TensorBoard", "WandB", "MLflow"), strict=True))
 
 
 def find_trackers(report_to: str) -> dict[str, Callable[[TrackedRun], Tracker]]:
@@ -36,18 +25,16 @@ def find_trackers(report_to: str) -> dict[str, Callable[[TrackedRun], Tracker]]:
         ValueError: For an unknown name, a class that is not there, or a package that is not installed; the message says
             the command that installs it.
     """
-    return {} if report_to == NONE else {name: _find(name) for name in report_to.split(",")}
+    return {} if report_to == NO_TRACKER else {name: _find(name) for name in report_to.split(",")}
 
 
 def _find(name: str) -> Callable[[TrackedRun], Tracker]:
-    place = _SHIPPED.get(name, name)
-    module, colon, attribute = place.partition(":")
-    if not colon:
-        raise ValueError(f"report_to={name!r}: there is no such tracker.{did_you_mean(name, [*_SHIPPED, NONE])}")
+    place = f"runners.tracking.{name}:{_CLASSES[name]}" if name in _CLASSES else name
+    module, _, attribute = place.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError as error:
-        mend = f" {_INSTALL[name]}" if name in _INSTALL else f" {error}."
+        mend = f" pip install 'gsm8k-env[{name}]'" if name in _CLASSES else f" {error}."
         raise ValueError(f"report_to={name!r}: it cannot be imported.{mend}") from error
     if not callable(found):
         raise ValueError(f"report_to={name!r}: {module} has no class {attribute!r}.")
