@@ -1,6 +1,7 @@
-"""What engine and learner do when, with and without overlap: docs/timeline.png, and the seconds of a step.
+"""What engine and learner do when, with and without overlap: a picture, and the seconds of a step.
 
-    python benchmarks/timeline.py
+    VLLM_VENV/bin/python benchmarks/timeline.py --engine vllm
+    VLLM_VENV/bin/python benchmarks/timeline.py --engine vllm --options "--engine-option max_num_seqs=12" --name timeline_vllm_12
 
 The preset tiny with one remote env runner, once for each max_staleness, a thread each for engine and learner.
 """
@@ -114,7 +115,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--engine", default="transformers")
     parser.add_argument("--options", default="", help="further ones of runners/grpo.py, separated by spaces")
+    parser.add_argument("--name", help="of the .json, and of the picture in docs/ (default: timeline_ENGINE)")
     args = parser.parse_args()
+    name = args.name or f"timeline_{args.engine}"
     options = ["--preset", "tiny", "--engine", args.engine, "--num-threads", "1", "--num-env-runners", "1"]
     options += args.options.split()
     kinds = [(0, "finish"), (1, "finish")] + ([(1, "continue")] if args.engine != "sglang" else [])
@@ -125,8 +128,8 @@ def main() -> None:
         seconds = " | ".join(f"{found[name]:.2f}" for name in ("step_s", "sample_s", "update_s", "sync_s"))
         print(f"| {found['max_staleness']} | {found['in_flight'] or ''} | {seconds} | {found['staleness_max']:g} |")
         print(f"  episodes with tokens of two versions: {found['episodes_of_two_versions']}")
-    plot(runs, ROOT / "docs" / "timeline.png", seconds=max(end for _, end in runs[0]["spans"]["delivery"]) * 0.6)
-    write_results(f"timeline_{args.engine}", {"runs": runs})
+    plot(runs, ROOT / "docs" / f"{name}.png", seconds=max(end for _, end in runs[0]["spans"]["delivery"]) * 0.6)
+    write_results(name, {"runs": runs})
 
 
 if __name__ == "__main__":
