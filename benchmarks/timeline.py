@@ -1,7 +1,7 @@
 """What engine and learner do when, with and without overlap: a picture, and the seconds of a step.
 
-    VLLM_VENV/bin/python benchmarks/timeline.py --engine vllm
-    VLLM_VENV/bin/python benchmarks/timeline.py --engine vllm --options "--engine-option max_num_seqs=12" --name timeline_vllm_12
+    python benchmarks/timeline.py --engine vllm                  # in vLLM's environment
+    python benchmarks/timeline.py --engine vllm --options "--engine-option max_num_seqs=12" --name timeline_vllm_12
 
 The preset tiny with one remote env runner, once for each max_staleness, a thread each for engine and learner.
 """
