@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 
 import torch
@@ -11,6 +10,7 @@ from transformers import PreTrainedModel
 from agents.base import SamplingParams
 from agents.engine_output import EngineOutput, engine_output
 from agents.transformers_agent.cache import SamplingCache
+from agents.transformers_agent.next_token import next_token_logits
 from agents.transformers_agent.sampling import draw, row_uniforms, sampled_logprobs
 
 # Rows are dropped from the batch once this share of them has ended: dropping copies the cache.
@@ -56,8 +56,6 @@ class Decoder:
         completes_stop: Callable[[list[int]], bool] | None = None,
     ) -> None:
         self._model, self._params, self._completes_stop = model, params, completes_stop
-        # State space models have no attention, and call their cache otherwise.
-        self._states_only = "cache_params" in inspect.signature(model.forward).parameters
         device, rows = model.device, len(prompts) * params.n
         self._ends = torch.tensor([*end_token_ids, *params.stop_token_ids], device=device)
 
@@ -163,20 +161,7 @@ class Decoder:
 
     def _forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Returns the next-token logits [R, V] after `ids` [R, S]; the mask [R, T] is over past and present."""
-        mask = self._mask
-        positions = (mask.cumsum(dim=1) - 1).clamp_min_(0)[:, -ids.shape[1] :]
-        if self._states_only:  # the past is in the states
-            mask = mask[:, -ids.shape[1] :]
-        output = self._model(
-            input_ids=ids,
-            # Without padding no mask is needed, and the faster attention kernels apply.
-            attention_mask=None if bool(mask.all()) else mask,
-            position_ids=positions,
-            use_cache=True,
-            logits_to_keep=1,
-            **{"cache_params" if self._states_only else "past_key_values": self._cache},
-        )
-        return output.logits[:, -1]
+        return next_token_logits(self._model, self._cache, ids, self._mask)
 
 
 def _stacked(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
