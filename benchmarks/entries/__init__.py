@@ -11,6 +11,9 @@ OTHERS = {
     "single-file": "entries.single_file:train",
     "expert-iteration": "entries.expert_iteration:train",
     "sft": "entries.sft:train",
+    "rllib-ppo": "entries.rllib_tokens:ppo",
+    "rllib-appo": "entries.rllib_tokens:appo",
+    "rllib-impala": "entries.rllib_tokens:impala",
     "trl-grpo": "entries.trl_trainers:grpo",
     "trl-rloo": "entries.trl_trainers:rloo",
 }

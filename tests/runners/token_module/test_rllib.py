@@ -1,4 +1,4 @@
-"""RLlib's own algorithms take the module, train it and stop."""
+"""RLlib's own algorithms take the module, train it and stop; APPO in tests/benchmarks/shipped_entries.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
@@ -52,10 +51,9 @@ def small(config: AlgorithmConfig, **training: Any) -> AlgorithmConfig:
     "config",
     [
         small(PPOConfig(), minibatch_size=64, num_epochs=1, shuffle_batch_per_epoch=False),
-        small(APPOConfig()).env_runners(num_env_runners=1, rollout_fragment_length=16).reporting(**OFTEN),
         small(IMPALAConfig()).env_runners(num_env_runners=1, rollout_fragment_length=16).reporting(**OFTEN),
     ],
-    ids=["PPO", "APPO", "IMPALA"],
+    ids=["PPO", "IMPALA"],
 )
 def test_trains_two_iterations_and_stops(config: AlgorithmConfig) -> None:
     algo = config.build_algo()
