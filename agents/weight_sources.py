@@ -65,9 +65,7 @@ class WeightsFile(WeightSource):
 
     def tensors(self, worker: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
         """Yields each, mapped from the file."""
-        with safe_open(Path(self.folder) / WEIGHTS_FILE, "pt") as file:
-            for spec in self.specs:
-                yield spec.name, file.get_tensor(spec.name)
+        yield from _mapped(Path(self.folder) / WEIGHTS_FILE, self.specs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +124,13 @@ class AdapterFolder(WeightSource):
 
     def tensors(self, worker: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
         """Yields each of the adapter's, mapped from the file."""
-        with safe_open(Path(self.folder) / ADAPTER_FILE, "pt") as file:
-            for spec in self.specs:
-                yield spec.name, file.get_tensor(spec.name)
+        yield from _mapped(Path(self.folder) / ADAPTER_FILE, self.specs)
+
+
+def _mapped(path: Path, specs: Iterable[TensorSpec]) -> Iterator[tuple[str, torch.Tensor]]:
+    with safe_open(path, "pt") as file:
+        for spec in specs:
+            yield spec.name, file.get_tensor(spec.name)
 
 
 RemoteWeights = WeightsFile | Handles | Broadcast

@@ -151,9 +151,7 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
             self.problems.set_state(state["problem_sampler"])
 
     def save_to_path(self, path: str | Path | None = None, **kwargs: Any) -> str:
-        """Saves a checkpoint as RLlib does, and looks whether the learners' state is in it.
-
-        A folder may be relative; a URI is RLlib's business alone.
+        """Saves a checkpoint as RLlib does, and looks whether the learners' state is in it, but behind a URI.
 
         Raises:
             OSError: If the learners' state is not there.
@@ -166,11 +164,7 @@ class TextAlgorithm(OneSetOfEngines, Algorithm):
         return saved
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        """Restores a checkpoint and delivers its weights before it returns.
-
-        Raises:
-            ValueError: If its state cannot be read.
-        """
+        """Restores a checkpoint, and delivers its weights; ValueError if its state cannot be read."""
         with read_from(path):
             super().restore_from_path(absolute(path), *args, **kwargs)
         self.deliver_weights()
