@@ -17,7 +17,7 @@ from runners.run_settings import ResourceSettings, RunSettings
 from runners.settings import AGENT_NOUNS, RUN_NOUNS, TRAINING_NOUNS
 from runners.support.assignments import assignments, check_given_once
 from runners.support.parser import OneLineParser, folder
-from runners.support.settings import fields_of, from_mapping, tables
+from runners.support.settings import default_of, fields_of, from_mapping, tables
 from runners.training.trainers import GRPO, Trainer, trainer_of
 
 
@@ -43,17 +43,18 @@ def parse_args(argv: list[str] | None = None, trainer: Trainer = GRPO) -> argpar
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     presets = ", ".join(preset_names(trainer.name))
-    parser.add_argument("--preset", help=f"{presets}, or a .yaml file (default: {trainer.preset})")
+    what = parser.add_argument_group("what is trained, and on what (without a default here: the preset's)")
+    what.add_argument("--preset", help=f"{presets}, or a .yaml file (default: {trainer.preset})")
     if trainer.algorithms:
-        parser.add_argument(
+        what.add_argument(
             "--algorithm",
             metavar="NAME",
             help="one of those below: sets advantage, loss, aggregation and KL over the preset's; --set goes over it",
         )
-    parser.add_argument("--model", help="tiny, smollm2-135m, a folder, or a hub id")
-    parser.add_argument("--engine", help="transformers, or any agent registered under a name")
-    parser.add_argument("--env", help="a Gymnasium id; its observations and actions are texts")
-    parser.add_argument(
+    what.add_argument("--model", help="tiny, smollm2-135m, a folder, or a hub id")
+    what.add_argument("--engine", help="transformers, or any agent registered under a name")
+    what.add_argument("--env", help="a Gymnasium id; its observations and actions are texts")
+    what.add_argument(
         "--dataset",
         help="short for --env-option dataset=...: auto, builtin:1-2, a path, a hub id; auto:2 has two steps",
     )
@@ -63,23 +64,28 @@ def parse_args(argv: list[str] | None = None, trainer: Trainer = GRPO) -> argpar
         ("--eval-env-option", "the same for evaluation alone, such as split=test"),
         ("--set", "any setting of --help-settings; repeatable"),
     ):
-        parser.add_argument(option, action="append", default=[], metavar="NAME=VALUE", help=help_)
+        what.add_argument(option, action="append", default=[], metavar="NAME=VALUE", help=help_)
+    what.add_argument("--seed", type=int, help="default: 0")
+    run = parser.add_argument_group("the run: its length, and what it leaves (the preset goes over a default)")
+    processes = parser.add_argument_group("processes (the preset goes over a default)")
     for name, kind in _OWN_OPTIONS.items():
         if name in _refused(trainer):
             continue
         field = fields_of(RUN_NOUNS)[name]
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=field.metadata["meaning"])
-    parser.add_argument("--num-threads", type=int, help="torch threads of each process (default: cores / processes)")
-    parser.add_argument("--help-settings", action=SettingsHelp, const=trainer, help="show every setting and exit")
-    parser.add_argument("--seed", type=int, help="default: 0")
-    parser.add_argument("--name", help="name of the run (default: preset, seed and time)")
-    parser.add_argument("--runs-dir", type=folder, help="default: runs")
-    parser.add_argument(
+        group = run if name in fields_of((RunSettings,)) else processes
+        default = "" if (value := default_of(field)) is None else f" (default: {value})"
+        meaning = field.metadata["meaning"].removesuffix(".").replace("%", "%%") + default
+        group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=_METAVARS[kind], help=meaning)
+    processes.add_argument("--num-threads", type=int, help="torch threads of each process (default: cores / processes)")
+    run.add_argument("--name", help="name of the run (default: preset, seed and time)")
+    run.add_argument("--runs-dir", type=folder, help="default: runs")
+    run.add_argument(
         "--no-preflight", action="store_true", help="start without a look at a few dozen completions before step 1"
     )
-    parser.add_argument(
+    run.add_argument(
         "--resume", metavar="FOLDER", help="go on with the run of this folder, from its last whole checkpoint"
     )
+    parser.add_argument("--help-settings", action=SettingsHelp, const=trainer, help="show every setting and exit")
     args = parser.parse_args(argv)
     args.argv = sys.argv[1:] if argv is None else argv
     args.trainer = trainer
@@ -202,9 +208,10 @@ def _own_options() -> dict[str, type]:
     for noun in RUN_NOUNS:
         for name, hint in typing.get_type_hints(noun).items():
             kind = next(iter(typing.get_args(hint)), hint)  # of "float | None" the first
-            if kind in (int, float, str):
+            if kind in _METAVARS and typing.get_origin(hint) is not dict:
                 options[name] = kind
     return options
 
 
+_METAVARS = {int: "N", float: "NUMBER", str: "TEXT"}
 _OWN_OPTIONS = _own_options()

@@ -7,7 +7,10 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
+_BAR = 14  # columns
+_TIME = 7  # columns of 0:00:00
 _SHOWN = (
     ("reward", "reward_mean", ".3f"),
     ("length", "completion_tokens_mean", ".0f"),
@@ -26,18 +29,29 @@ class RunProgress:
         done: Steps already done, by a run that this one resumes.
         problems: What evaluations are on.
         title: Before the bar.
+        console: Where to; None is the standard output.
     """
 
-    def __init__(self, total: int, done: int = 0, problems: str = "held-out problems", *, title: str = "GRPO") -> None:
-        self.console = Console(soft_wrap=True, highlight=False)
+    def __init__(
+        self,
+        total: int,
+        done: int = 0,
+        problems: str = "held-out problems",
+        *,
+        title: str = "GRPO",
+        console: Console | None = None,
+    ) -> None:
+        self.console = console or Console(soft_wrap=True, highlight=False)
         self._total, self._problems = total, problems
+        # Columns that are not the step's numbers: title, bar, "60/60" and two times, a space between them.
+        self._taken = len(title) + _BAR + 2 * len(str(total)) + 1 + 2 * _TIME + 5
         self._bar = Progress(
             TextColumn(f"[bold]{title}"),
-            BarColumn(),
+            BarColumn(_BAR),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
             console=self.console,
             disable=not self.console.is_terminal,
         )
@@ -57,12 +71,15 @@ class RunProgress:
         if math.isnan(row.get("reward_mean", 0.0)):
             self.say(f"note: no episode of step {row['step']:.0f} has a reward (all are NaN): it taught nothing.")
         shown = _SHOWN if "reward_mean" in row else _SHOWN_WITHOUT_REWARD
-        text = "  ".join(f"{label} {row[name]:{form}}" for label, name, form in shown if name in row)
+        numbers = [f"{label} {row[name]:{form}}" for label, name, form in shown if name in row]
+        seconds = f"{sum(row.get(name, 0.0) for name in ('sample_s', 'update_s', 'sync_s')):.2f} s"
         if self.console.is_terminal:
-            self._bar.update(self._task, completed=row["step"], description=text)
+            first = [*numbers[:2], seconds, *numbers[2:]]
+            while len("  ".join(first)) > self.console.width - self._taken and len(first) > 1:
+                first.pop()
+            self._bar.update(self._task, completed=row["step"], description="  ".join(first))
         else:
-            seconds = sum(row.get(name, 0.0) for name in ("sample_s", "update_s", "sync_s"))
-            self.say(f"step {row['step']:.0f}/{self._total}  {text}  {seconds:.2f} s")
+            self.say("  ".join([f"step {row['step']:.0f}/{self._total}", *numbers, seconds]))
 
     def evaluation(self, row: dict[str, float]) -> None:
         """Shows an evaluation."""
