@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import re
 import struct
 import sys
 import time
@@ -217,6 +218,15 @@ def test_one_that_is_not_installed_says_how_to(name, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ValueError, match=rf"it cannot be imported. pip install 'gsm8k-env\[{name}\]'"):
         find_trackers(name)
+
+
+def test_the_class_of_the_page(told, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[3] / "docs" / "trackers.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "my_lines.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    folder, said = told("my_lines:Lines")
+    assert (folder / "lines.txt").read_text() == "0 None\n#### 5\n1 0.5\n" and said == []
 
 
 def test_none():
