@@ -112,7 +112,6 @@ def generalized_advantages(
     assert values.shape == rewards.shape == loss_mask.shape and values.ndim == 2 and loss_mask.dtype == torch.bool
     with torch.no_grad():
         known = values.double().where(loss_mask, 0.0)
-        rewards = rewards.double().where(loss_mask, 0.0)
         advantages = torch.zeros_like(known)
         next_value = next_advantage = known.new_zeros(len(known))
         for t in range(known.shape[1] - 1, -1, -1):

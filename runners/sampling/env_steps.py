@@ -56,6 +56,10 @@ class EnvSteps:
         late, self._late = self._late, []
         return late
 
+    def in_threads(self) -> list[Episode]:
+        """Returns the episodes whose step is under way, or done and not given back."""
+        return list(self._deadlines)
+
     def _fill(self) -> None:
         while self._waiting and len(self._deadlines) < self._threads:
             episode = self._waiting.popleft()
@@ -77,9 +81,7 @@ class EnvSteps:
                 episode, returned, error = self._answers.get(timeout=max(0.0, wait_s))
             except queue.Empty:
                 self._give_up()
-                if self._ended or time.monotonic() >= until:
-                    return
-                continue
+                return
             if self._deadlines.pop(episode, None) is None:
                 continue  # given up before
             if error is not None:

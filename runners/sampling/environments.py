@@ -100,7 +100,7 @@ def make_environment(env_id: str, options: Mapping[str, Any]) -> gym.Env[str, st
     for name, value in options.items():
         if not isinstance(name, str) or name in _OF_MAKE:
             raise UserError(f"--env {env_id!r}: {name!r} is no option of an environment (--env-option).")
-        if name == "max_episode_steps" and not (fits(value, int | None) and value != 0):
+        if name == "max_episode_steps" and not (value is None or (fits(value, int) and (value >= 1 or value == -1))):
             raise UserError(f"--env-option {name}={value!r}: it must be an int >= 1, or -1 for no limit.")
     try:
         return gym.make(env_id, disable_env_checker=True, **options)

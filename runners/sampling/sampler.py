@@ -132,7 +132,9 @@ class Sampler:
             raise
 
     def forget_all(self) -> None:
-        """Gives up all that is open."""
+        """Gives up all that is open; an environment that may be in a step is not used again."""
+        for episode in self._steps.in_threads():
+            self._environments.forget(episode.env)
         self._environments.give_back(episode.env for episode in self._groups)
         self._steps = self._new_steps()
         self._groups = {}

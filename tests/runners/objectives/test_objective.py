@@ -267,6 +267,7 @@ def test_c22_difference_to_the_engine_is_measured_whichever_the_reference():
         stats = policy_loss(inputs, config)[1]
         assert stats.rollout_logprob_diff_mean == pytest.approx(gap.mean().item())
         assert stats.rollout_logprob_diff_max == pytest.approx(gap.max().item())
+        assert stats.rollout_logprob_diff_exp_mean == pytest.approx(gap.exp().mean().item())
 
 
 def test_clip_frac_counts_tokens_without_gradient():

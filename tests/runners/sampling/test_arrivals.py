@@ -155,8 +155,10 @@ def test_a_step_that_hangs_is_a_missing_reward(caplog):
 @pytest.mark.parametrize("threads", [0, 2])
 def test_an_error_of_the_environment_is_raised(threads):
     agent = Timed(lambda seed: 0.01, script=lambda prompt, sample: "fail" if sample == 2 else "1")
+    sampler = Sampler(Environments("Slow", {"train": {}, "eval": {}}, lambda *_: Slow()), agent, env_threads=threads)
     with pytest.raises(ZeroDivisionError, match="of the environment"):
-        sampled(agent, env_threads=threads)
+        sampler.sample(request())
     # What was under way then is nobody's: the next sample is its own.
+    assert sampler.num_completing == sampler.num_open == 0
     agent.script = by_prompt
-    assert plain(sampled(agent)) == plain(sampled(ScriptedAgent(script=by_prompt)))
+    assert plain(sampler.sample(request()).rollouts) == plain(sampled(ScriptedAgent(script=by_prompt)))

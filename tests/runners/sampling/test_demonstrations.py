@@ -1,4 +1,5 @@
 import gymnasium as gym
+import numpy as np
 import pytest
 
 import tests.runners.addition_env  # noqa: F401  (registers Addition-v0)
@@ -45,6 +46,7 @@ def test_tokens_are_those_of_prompt_and_solution_with_the_end_token():
     assert tokenizer.decode(rollout.prompt_token_ids) == f"<|user|>{rollout.observation}<|end|><|assistant|>"
     assert tokenizer.decode(rollout.completion_token_ids) == f"{rollout.text}<|end|>"
     assert rollout.completion_mask.all() and not rollout.rollout_logprobs.any()
+    assert rollout.rollout_logprobs.dtype == np.float32
 
 
 def test_problems_with_a_long_prompt_or_solution_are_left_out():

@@ -121,6 +121,19 @@ def test_ids_with_and_without_a_module():
             make_environment(env_id, {})
 
 
+@pytest.mark.parametrize("limit", [0, -2, "3", 1.5, True])
+def test_a_limit_of_steps_that_is_none_is_the_users_mistake(limit):
+    with pytest.raises(UserError, match=f"max_episode_steps={limit!r}: it must be an int >= 1, or -1 for no limit"):
+        make_environment("Addition-v0", {"max_episode_steps": limit})
+
+
+@pytest.mark.parametrize(("limit", "cut"), [(1, True), (2, False), (-1, False), (None, False)])
+def test_a_limit_of_steps_ends_the_episode(limit, cut):
+    env = make_environment("Addition-v0", {"steps": 3, "max_episode_steps": limit})
+    env.reset(seed=0)
+    assert env.step("")[2:4] == (False, cut)
+
+
 def test_an_option_that_is_not_taken_is_the_users_mistake_and_another_type_error_is_not():
     with pytest.raises(UserError, match=r"'Addition-v0' does not take one of \{'colour': 3\}"):
         make_environment("Addition-v0", {"colour": 3})

@@ -15,6 +15,13 @@ from runners.support.errors import UserError
 ANSWER = Completion(token_ids=(1,), logprobs=(-0.5,), text="12", finish_reason="stop", policy_version=0)
 
 
+class Messages:
+    """Encodes any message as two tokens."""
+
+    def encode_next(self, token_ids, observation):
+        return [9, 9]
+
+
 def begun(env_id, **options):
     env = gym.make(env_id, disable_env_checker=True, **options)
     observation, info = env.reset(seed=0)
@@ -65,3 +72,17 @@ def test_a_completion_that_the_engine_aborted_has_no_reward(num_turns, num_token
     summary = rollout_summary([rollout, played("Addition-v0")])
     assert summary["missing_rewards"] == 1 and "accuracy" not in summary
     assert rollout.text.count("[user]") == num_turns - 1
+
+
+def test_every_token_knows_the_weights_that_drew_it():
+    """New ones came within the first answer, and between the turns."""
+    episode = begun("gsm8k_env:GSM8KMultiTurn-v0", dataset="builtin:1")
+    first = replace(ANSWER, token_ids=(1, 2, 3), logprobs=(-0.5,) * 3, policy_version=4, policy_versions=(4, 5, 5))
+    play(episode, replace(first, text="\\boxed{-1}"))
+    assert episode.begin_turn(Messages(), max_tokens=100)
+    play(episode, replace(ANSWER, token_ids=(7, 8), logprobs=(-0.5,) * 2, policy_version=6))
+    rollout = episode.rollout()
+    own = rollout.policy_versions[rollout.completion_mask]
+    assert own.tolist() == [4, 5, 5, 6, 6] and rollout.policy_version == 4
+    assert len(rollout.policy_versions) == len(rollout.completion_token_ids) == 3 + 2 + 2
+    assert played("Addition-v0").policy_versions is None, "all of one policy"

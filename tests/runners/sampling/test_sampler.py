@@ -128,6 +128,23 @@ def test_an_episode_ends_where_the_next_turn_has_no_room(agent):
     assert result.rollouts[1].completion_token_ids == (100, 100) and result.rollouts[1].correct is False
 
 
+def test_an_answer_that_the_engine_aborts_ends_its_episode_alone(agent):
+    whole = agent.generate
+
+    def generate(prompts, params):
+        [[first, second]] = whole(prompts, params)
+        return [[replace(first, finish_reason="abort"), second]]
+
+    agent.generate = generate
+    engine = sampler(agent)
+    [group] = engine.begin(request(1))
+    for _ in range(3):
+        engine.advance(0.0)
+    assert engine.num_open == 0
+    assert [r.finish_reason for r in group.rollouts()] == ["abort", "stop"]
+    assert math.isnan(group.rollouts()[0].reward) and group.rollouts()[1].reward == 1
+
+
 def test_no_episode_grows_beyond_the_context(agent):
     agent.max_model_len = 9
     assert [r.num_turns for r in sampler(agent).sample(request(2)).rollouts] == [2, 1]

@@ -104,7 +104,7 @@ def test_the_standard_error_of_an_evaluation():
 
 
 def test_a_step_without_anything_left_out():
-    sample = StepSample(rollouts=THREE, discarded=[], num_dropped_prompts=2, num_refills=0)
+    sample = StepSample(rollouts=THREE, discarded=[], num_dropped_prompts=2)
     assert step_summary(sample) == pytest.approx(
         rollout_summary(THREE)
         | {

@@ -142,6 +142,30 @@ def test_single_tokens_may_be_off_a_run_of_three_may_not(tmp_path: Path, tokens:
     assert check._fault(batch, own, shared_tokens=40) == fault
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_what_is_rounding_in_a_type_and_what_is_not(tmp_path: Path, dtype: torch.dtype) -> None:
+    policy = scorer("Llama", tmp_path)
+    policy.model.to(dtype)
+    check = ScorerCheck([policy], group_size=4)
+    batch = check._batch(40)
+    own = policy.model_logprobs({name: column[[0, -1]] for name, column in batch.items()}).detach()
+    with torch.no_grad():
+        assert check._fault(batch, own, shared_tokens=40) is None
+        assert "are off the model's own by" in str(check._fault(batch, own - 0.6, shared_tokens=40))
+
+
+def test_the_end_of_a_short_completion_behind_a_long_one_is_compared(tmp_path: Path) -> None:
+    policy = scorer("Llama", tmp_path)
+    policy.max_row_tokens, policy.max_logits = 128, 512 * 20
+    check = ScorerCheck([policy], group_size=8)
+    batch = check._batch(200)
+    own = policy.model_logprobs({name: column[[0, -1]] for name, column in batch.items()}).detach()
+    end = int(batch["lengths"][-1])
+    own[-1, end - 3 : end] -= 0.5
+    with torch.no_grad():
+        assert "are off the model's own by 0.5 nats" in str(check._fault(batch, own, shared_tokens=200))
+
+
 def test_the_models_own_log_probs_are_at_the_policys_temperature(tmp_path: Path) -> None:
     policy = scorer("Llama", tmp_path)
     policy.temperature = 0.5

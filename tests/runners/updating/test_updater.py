@@ -12,7 +12,7 @@ from runners.objectives.advantages import estimate_advantages
 from runners.objectives.objective import ObjectiveConfig
 from runners.sampling.rollout import Rollout
 from runners.settings import CriticSettings, PolicySettings, UpdateSettings
-from runners.updating import updater
+from runners.updating import micro_batches, updater
 from runners.updating.batch import BatchPlan, build_train_batch, padded_columns
 from runners.updating.critic import CriticUpdater
 from runners.updating.model import make_optimizers, make_reference, make_scorer
@@ -284,6 +284,34 @@ def test_gradients_are_summed_over_learners_unless_shards_are_sums_already(folde
     case.updater.update(case.batch())
     parameters = list(case.updater.scorer.parameters())
     assert [len(gradients) for gradients in summed] == ([] if fully_shard else [len(parameters)] * 3)
+
+
+def test_what_the_first_step_adds_is_gradients_and_the_optimizers_moments(folder):
+    case = Case(folder, UPDATE | {"advantage": "gae"})
+    said = case.updater.first_step_bytes()
+    case.updater.update(case.batch())
+    states = [state for optimizer in case.updater._optimizers for state in optimizer.state.values()]
+    moments = sum(state[name].nbytes for state in states for name in ("exp_avg", "exp_avg_sq"))
+    assert said == sum(parameter.grad.nbytes for parameter in case.updater.scorer.parameters()) + moments > 0
+
+
+def test_dummy_passes_add_nothing(folder, monkeypatch):
+    """Of a rank that has fewer passes than the others; not even where the model is sure of the dummy's token."""
+    plain, case = (Case(folder, UPDATE | {"fully_shard": True}) for _ in range(2))
+    monkeypatch.setattr(micro_batches, "over_ranks", lambda combine, part: part)
+    plain.updater.update(plain.batch())
+    monkeypatch.setattr(micro_batches, "over_ranks", lambda combine, part: part + 2)
+    dummies = []
+
+    def sure(scorer, args, scores):
+        if args[0]["token_ids"].shape == (1, 2):
+            dummies.append(scores)
+            return {name: 0 * column for name, column in scores.items()}
+        return scores
+
+    case.updater.scorer.register_forward_hook(sure)
+    case.updater.update(case.batch())
+    assert len(dummies) >= 2 and distance(case.weights(), plain.weights()) == 0
 
 
 @pytest.mark.parametrize("entropy_coeff", [0.0, 1.0])
