@@ -6,7 +6,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from runners.settings import LoraSettings, PolicySettings, UpdateSettings
-from runners.updating.lora import WithoutAdapters, adapter_weights, base_parameters, lora_config, merged, write_adapter
+from runners.updating.lora import (
+    WithoutAdapters,
+    adapter_config,
+    adapter_weights,
+    base_parameters,
+    lora_config,
+    merged,
+    write_adapter,
+)
 from runners.updating.model import make_reference, make_scorer, trained_parameters
 from tests.runners.updating.families import save_model
 
@@ -106,3 +114,9 @@ def test_adapters_beside_a_narrow_base(folder):
     assert {t for name, t in types.items() if "lora_" not in name} == {torch.bfloat16}
     found = dict(merged(model, model.named_parameters()))
     assert {tensor.dtype for tensor in found.values()} == {torch.bfloat16}
+
+
+def test_an_engine_is_told_of_adapters_that_are_not_trained(folder):
+    told = adapter_config(scorer(folder).model)
+    assert (told["r"], told["lora_alpha"], told["target_modules"]) == (2, 6.0, ["q_proj", "v_proj"])
+    assert told["inference_mode"] is True
