@@ -103,7 +103,10 @@ METRICS: dict[str, tuple[str, str]] = {
 
 
 def metrics_row(result: Mapping[str, Any], step: int) -> dict[str, float]:
-    """Returns {"step": step, name: value, ...} with the metrics of `METRICS` that an RLlib result holds."""
+    """Returns {"step": step, name: value, ...} with the metrics of `METRICS` that an RLlib result holds.
+
+    Behind them come info_NAME and eval_info_NAME, whatever numbers the environment's infos have.
+    """
     row: dict[str, float] = {"step": step}
     for name, (place, _) in METRICS.items():
         key = name.removeprefix("eval_sampled_").removeprefix("eval_") if place.startswith(_EVALUATION) else name
@@ -112,6 +115,9 @@ def metrics_row(result: Mapping[str, Any], step: int) -> dict[str, float]:
             node = node.get(part) if isinstance(node, Mapping) else None
         if node is not None:
             row[name] = float(node)
+    rollouts, greedy = result.get(_ROLLOUTS, {}), result.get(_EVALUATION, {}).get("greedy", {})
+    for prefix, values in (("", rollouts), ("eval_", greedy)):
+        row |= {prefix + name: float(value) for name, value in values.items() if name.startswith("info_")}
     return row
 
 

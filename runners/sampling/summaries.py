@@ -11,6 +11,8 @@ from runners.objectives.advantages import GroupAdvantages
 from runners.sampling.refills import StepSample
 from runners.sampling.rollout import Rollout
 
+_NO_MEASURES = ("correct", "index")
+
 
 def rollout_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Returns the means over B rollouts; see `runners.run_folder.metrics` for each name's meaning."""
@@ -27,7 +29,20 @@ def rollout_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
     correct = [r.correct for r in rollouts if r.correct is not None]
     if correct:
         summary["accuracy"] = float(np.mean(correct))
-    return summary
+    return {**summary, **info_summary(rollouts)}
+
+
+def info_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Returns info_NAME -> mean of every number and flag in the environment's infos, over the episodes that have it.
+
+    Left out are those that have a metric of their own or say which problem it is.
+    """
+    found: dict[str, list[float]] = {}
+    for rollout in rollouts:
+        for name, value in rollout.info.items():
+            if name not in _NO_MEASURES and isinstance(value, (bool, int, float)):
+                found.setdefault(f"info_{name}", []).append(float(value))
+    return {name: float(np.mean(values)) for name, values in found.items()}
 
 
 def token_summary(rollouts: Sequence[Rollout]) -> dict[str, float]:

@@ -318,7 +318,12 @@ def test_the_picture_is_a_png(tmp_path):
 
 
 def test_the_page_of_metrics_is_up_to_date():
-    assert METRICS_PAGE.read_text() == f"# Metrics of a step\n\n{markdown_table()}\n"
+    assert METRICS_PAGE.read_text().startswith(f"# Metrics of a step\n\n{markdown_table()}\n\n")
+
+
+def test_numbers_of_the_environment_are_in_the_row():
+    result = {"rollouts": {"info_tools": 2, "other": 1}, "evaluation": {"greedy": {"info_tools": 3, "x": 1}}}
+    assert metrics_row(result, 3) == {"step": 3, "info_tools": 2.0, "eval_info_tools": 3.0}
 
 
 def test_best_stays_until_a_better_one(folder):

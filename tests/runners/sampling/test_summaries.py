@@ -114,3 +114,14 @@ def test_a_step_without_anything_left_out():
             "num_dropped_prompts": 2,
         }
     )
+
+
+def test_numbers_of_the_environment():
+    infos = (
+        {"tools": 2, "index": 7, "ok": True, "correct": True, "note": "x"},
+        {"tools": 5, "ok": False, "gone": None},
+        {},
+    )
+    rollouts = [replace(one, info=info) for one, info in zip(THREE, infos, strict=True)]
+    found = {name: value for name, value in rollout_summary(rollouts).items() if name.startswith("info_")}
+    assert found == {"info_tools": 3.5, "info_ok": 0.5}
