@@ -23,12 +23,12 @@ def train(task):
         right = []
         for row, text in enumerate(tokenizer.batch_decode(rows[:, start:], skip_special_tokens=True)):
             env.reset(options={"index": problems[row // task.group_size][1]["index"]})
-            right.append(env.step(text)[1] == 1)
+            right += [row] if env.step(text)[1] == 1 else []
         ends = rows[:, start:] == tokenizer.eos_token_id
         written = ends.cumsum(1) - ends.long() == 0
         mask = torch.cat([prompts["attention_mask"].repeat_interleave(task.group_size, 0), written.long()], 1)
         labels = rows.masked_fill(mask == 0, -100).index_fill(1, torch.arange(start), -100)
-        for part in torch.tensor(right).nonzero()[:, 0].split(task.minibatch_size):
+        for part in torch.tensor(right).split(task.minibatch_size) if right else ():
             positions = (mask[part].cumsum(1) - 1).clamp_min(0)
             model(rows[part], mask[part], positions, labels=labels[part]).loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

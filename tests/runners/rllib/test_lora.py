@@ -68,7 +68,8 @@ def test_the_check_after_a_sync_sees_that_the_base_alone_was_sent(trained, monke
 def test_the_adapter_that_travels_alone_is_the_one_peft_loads(trained, tmp_path):
     """An engine gets the same tensors and the same configuration as policy/adapter has."""
     algo, _ = trained
-    sent = algo.local_learner.sender.adapter()
+    (found,) = algo.learner_group.foreach_learner(lambda learner: learner.sender.adapter())
+    sent = found.get()
     algo.save_policy(tmp_path)
     saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert [spec.name for spec in sent.specs] == [name for name, _ in sent.tensors()]
@@ -158,7 +159,7 @@ def test_two_learners_make_the_same_steps(build, trained, fully_shard):
     theirs = two.updaters.ask(methodcaller("copied_weights"))
     for name, weight in ours.items():
         # Adam makes a step of the rounding of a gradient near 0; a wrong gradient differs by the learning rate.
-        torch.testing.assert_close(theirs[name], weight, rtol=0, atol=5e-5)
+        torch.testing.assert_close(theirs[name], weight, rtol=0, atol=1e-4)
     assert two.updaters.ask(attrgetter("policy_version")) == 3
 
 

@@ -106,7 +106,7 @@ class TestPaths:
         algo = build(config(weight_transfer="ipc"))
         agent = agent_of(algo)
 
-        def fail(source):
+        def fail(source, policy_version):
             raise agents.EngineError("broken")
 
         monkeypatch.setattr(agent.backend, "load_weights", fail)
