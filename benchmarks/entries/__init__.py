@@ -9,6 +9,10 @@ OURS = {name: f"entries.ours:{name}" for name in ALGORITHMS}
 
 OTHERS = {
     "single-file": "entries.single_file:train",
+    "grpo-k0": "entries.stale:k0",
+    "grpo-k1": "entries.stale:k1",
+    "grpo-k2": "entries.stale:k2",
+    "grpo-k4": "entries.stale:k4",
     "expert-iteration": "entries.expert_iteration:train",
     "sft": "entries.sft:train",
     "rllib-ppo": "entries.rllib_tokens:ppo",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from _task import Task
 
@@ -22,8 +23,14 @@ def __getattr__(name: str) -> Callable[[Task], Path]:
     return partial(train, algorithm=name)
 
 
-def train(task: Task, *, algorithm: str) -> Path:
+def train(task: Task, *, algorithm: str, num_env_runners: int = 0, **settings: Any) -> Path:
     """Trains by `algo.train()` until the budget is spent.
+
+    Args:
+        task: What to train.
+        algorithm: A name of docs/algorithms.md.
+        num_env_runners: 0 samples and updates in turn, in this process.
+        **settings: More for `GRPOConfig.training`.
 
     Raises:
         ValueError: If the algorithm decides on what the comparison holds equal for all.
@@ -35,7 +42,8 @@ def train(task: Task, *, algorithm: str) -> Path:
         GRPOConfig()
         .environment(task.env, env_config=dict(task.env_options))
         .agents(policy_model=str(task.model), engine="transformers", num_threads=task.threads)
-        .training(algorithm=algorithm, temperature=1.0, **shared)
+        .env_runners(num_env_runners=num_env_runners)
+        .training(algorithm=algorithm, temperature=1.0, **shared, **settings)
         .debugging(seed=task.seed, log_level="ERROR")
         .build_algo()
     )
