@@ -27,7 +27,8 @@ def test_a_step_changes_the_policy_and_reports_every_documented_metric(build, ad
     result["evaluation"] = algo.evaluate()
     row = metrics_row(result, 1)
     absent = absent | {"staleness_mean", "staleness_max", "engine_idle_s"}
-    assert row.keys() == METRICS.keys() - absent | {"step"}
+    of_the_environment = {"info_num_steps", "eval_info_num_steps"}
+    assert row.keys() == METRICS.keys() - absent | {"step"} | of_the_environment
     assert all(math.isfinite(value) for value in row.values()), row
     after = policy_weights(algo)
     assert any(not np.array_equal(before[name], after[name]) for name in before)
