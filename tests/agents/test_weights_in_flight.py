@@ -57,13 +57,14 @@ def test_an_engine_goes_on_under_new_weights(agent):
     new = {name: tensor * 1.1 if "q_proj" in name else tensor for name, tensor in weights.items()}
     prompt = agent.encode("What is 2 + 3?")
     sampling = SamplingParams(max_tokens=600, temperature=2.0, seed=1)
-    numbers = [number for [number] in agent.submit([prompt] * 4, sampling)]
-    agent.poll(1.0)
+    numbers = [number for [number] in agent.submit([prompt] * 64, sampling)]
     time.sleep(0.3)
+    ended = agent.poll()
     agent.load_weights(Arrays.of(new.items()), 3)
-    ended = {}
-    while len(ended) < len(numbers):
-        ended |= agent.poll(5.0)
+    while not ended.keys() >= set(numbers):
+        arrived = agent.poll(30.0)
+        assert arrived
+        ended |= arrived
     agent.load_weights(Arrays.of(weights.items()), 4)
     changed = [completion for completion in ended.values() if len(set(completion.policy_versions)) == 2]
     assert changed
