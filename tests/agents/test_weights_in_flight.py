@@ -1,7 +1,5 @@
 """Weights that come while completions are open, where an agent takes them then."""
 
-import time
-
 import pytest
 import torch
 
@@ -58,8 +56,7 @@ def test_an_engine_goes_on_under_new_weights(agent):
     prompt = agent.encode("What is 2 + 3?")
     sampling = SamplingParams(max_tokens=600, temperature=2.0, seed=1)
     numbers = [number for [number] in agent.submit([prompt] * 64, sampling)]
-    time.sleep(0.3)
-    ended = agent.poll()
+    ended = agent.poll(30.0)  # the first have ended, the others are open
     agent.load_weights(Arrays.of(new.items()), 3)
     while not ended.keys() >= set(numbers):
         arrived = agent.poll(30.0)
