@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,6 @@ class Task:
     max_tokens: int
     lr: float
     threads: int
-    facts: dict[str, Any] = field(default_factory=dict)
 
     def token_env(self, **options: Any) -> tuple[str, dict[str, Any]]:
         """Returns id and options of the same problems token by token, counted as well: an action is a token."""
@@ -101,8 +100,7 @@ class Task:
             **facts: `diverged="reason"`; `labels="solutions"`, where more is used than rewards; `steps`; `tokens`,
                 where `env` is not played. They go over earlier ones.
         """
-        self.facts.update(facts)
-        (self.folder / "facts.json").write_text(json.dumps(self.facts), encoding="utf-8")
+        (self.folder / "facts.json").write_text(json.dumps({**self.reported(), **facts}), encoding="utf-8")
 
     def reported(self) -> dict[str, Any]:
         """Returns what `report` was told, in whatever process."""

@@ -10,10 +10,12 @@ from typing import Any
 from mlflow.entities import Metric, Param
 from mlflow.tracking import MlflowClient
 
+from runners.comparing.records import flat
 from runners.tracking.tracker import TrackedRun
 
 _EXPERIMENT = "gsm8k-env"
 _LONGEST = 6000  # characters of a parameter
+_MOST = 100  # parameters in one call
 
 
 class MLflow:
@@ -46,16 +48,7 @@ class MLflow:
         experiment = self._client.get_experiment_by_name(name)
         number = experiment.experiment_id if experiment else self._client.create_experiment(name, self._artifacts)
         made = self._client.create_run(number, run_name=run.folder.name)
-        params = [Param(key, str(value)[:_LONGEST]) for key, value in _flat(run.settings).items()]
-        self._client.log_batch(made.info.run_id, params=params[:100])
+        params = [Param(key, str(value)[:_LONGEST]) for key, value in flat(run.settings)]
+        for first in range(0, len(params), _MOST):
+            self._client.log_batch(made.info.run_id, params=params[first : first + _MOST])
         return made.info.run_id
-
-
-def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{above}{name}.")
-        else:
-            flat[above + name] = value
-    return flat

@@ -17,6 +17,7 @@ from runners.tracking.trackers import Trackers, find_trackers
 ROWS = [{"step": 0, "eval_accuracy": 0.25}, {"step": 1, "reward_mean": 0.5, "loss": -0.125}]
 SAMPLES = [{"step": 0, "prompt": "2 + 3?", "completion": "#### 5", "reward": 1.0, "correct": True}]
 SETTINGS = {"preset": "tiny", "training": {"lr": 1e-4}}
+MANY = {f"option_{number}": number for number in range(150)}
 
 
 @pytest.fixture
@@ -120,6 +121,18 @@ def test_wandb(told, monkeypatch):
     (media,) = folder.glob(f"wandb/offline-run-*/files/{path}")
     assert step == 0
     assert json.loads(media.read_text()) == {"columns": list(SAMPLES[0]), "data": [list(SAMPLES[0].values())]}
+
+
+def test_mlflow_gets_every_setting(tmp_path, monkeypatch):
+    pytest.importorskip("mlflow")
+    from mlflow.tracking import MlflowClient
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with Trackers(tmp_path, {"env_options": MANY}, "mlflow", pytest.fail):
+        pass
+    ids = json.loads((tmp_path / "trackers.json").read_text())
+    run = MlflowClient(f"sqlite:///{tmp_path.parent}/mlflow.db").get_run(ids["mlflow"])
+    assert run.data.params == {f"env_options.{name}": str(value) for name, value in MANY.items()}
 
 
 class Broken:
