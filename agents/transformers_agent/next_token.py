@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import cache as remembered
 
 import torch
 from transformers import PreTrainedModel
@@ -22,8 +23,7 @@ def next_token_logits(
         mask: [R, T] over past and present, 0 on padding, which stands on the left.
     """
     positions = (mask.cumsum(dim=1) - 1).clamp_min_(0)[:, -ids.shape[1] :]
-    # State space models have no attention, and call their cache otherwise.
-    states_only = "cache_params" in inspect.signature(model.forward).parameters
+    states_only = _has_states_only(type(model))  # type: ignore[arg-type]  # a class is hashable
     if states_only:  # the past is in the states
         mask = mask[:, -ids.shape[1] :]
     output = model(
@@ -36,3 +36,9 @@ def next_token_logits(
         **{"cache_params" if states_only else "past_key_values": cache},
     )
     return output.logits[:, -1]
+
+
+@remembered  # asked for every token
+def _has_states_only(kind: type[PreTrainedModel]) -> bool:
+    """Returns whether it is a state space model: without attention, and with another name for its cache."""
+    return "cache_params" in inspect.signature(kind.forward).parameters
